@@ -1,0 +1,40 @@
+"""The adapter for real hypercorn: `hypercorn.asyncio.serve` with its own sockets and signal handlers."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+import attrs
+from hypercorn.asyncio import serve
+from hypercorn.config import Config
+
+from models.serving import ADDRESS, Server, extras, installed, recorded, start
+
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
+
+    from models.application import Application
+    from sim.world.world import World
+
+
+@attrs.frozen
+class Hypercorn:
+    """Real hypercorn."""
+
+    requirement: str
+    versions: dict[str, str]
+    kind: str = "real"
+
+    def serve(self, world: World, application: Application, **options: Any) -> Server:
+        """Start it; `options` are attributes of `hypercorn.config.Config`."""
+        app = recorded(world, application)
+        settings = {"bind": ["%s:%d" % ADDRESS], "errorlog": logging.getLogger("hypercorn.error"), **options}
+        config = Config.from_mapping(settings)
+        return start(world, self.requirement, lambda: serve(app, config))  # type: ignore[arg-type]
+
+
+def subject(requirement: Requirement) -> Hypercorn:
+    """`hypercorn`."""
+    extras(requirement, ())
+    return Hypercorn("hypercorn", installed(requirement, "h11", "wsproto"))

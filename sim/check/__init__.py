@@ -1,0 +1,1 @@
+"""What is claimed, of what story, and of whom: invariants, scenarios, subjects."""

@@ -1,0 +1,353 @@
+"""The command `asgi-sim`: list, check, replay.
+
+Standard output has the result and nothing else; progress and messages go to standard error. Exit codes are part of the
+interface, and a user's mistake is one message, never a traceback: see `sim.exits`.
+
+Nothing but click is imported before a command runs: help comes at once, and an interrupt always finds its handler.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from sim.errors import SimError, UsageError
+from sim.exits import EPILOG, Cli, complain
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from concurrent.futures import Executor
+
+    from rich.console import RenderableType
+
+    from sim.search.report import Report
+    from sim.search.runner import Run
+    from sim.show.progress import ProgressView
+
+PICTURES = (".png", ".svg", ".pdf")
+SEARCHES = ("exhaustive",)
+GRANULARITIES = ("turn", "iteration")
+AT_LEAST_1 = click.IntRange(min=1)
+ABOVE_0 = click.FloatRange(min=0, min_open=True)
+WIDTH = 100
+"""Columns, where there is no terminal."""
+
+
+@click.group("asgi-sim", cls=Cli, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="asgi-sim", prog_name="asgi-sim")
+@click.option("--debug", is_flag=True, envvar="ASGI_SIM_DEBUG", help="Print tracebacks. Also: ASGI_SIM_DEBUG=1.")
+def cli(debug: bool) -> None:  # noqa: ARG001 - Cli.invoke reads it
+    """Run every order of arrival on a real or modelled ASGI server, and judge each.
+
+    \b
+    Examples:
+      asgi-sim list
+      asgi-sim check unsolicited_pong
+      asgi-sim check hello --server "uvicorn[h11,wsproto]" --server hypercorn
+      asgi-sim replay sim1.AbCd...
+    """
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
+
+
+@cli.command("list")
+def list_() -> int:
+    """List the scenarios with what they claim, and the servers."""
+    from sim.show.listing import listing
+
+    text, code = listing()
+    _print(lambda _: [text])
+    return code
+
+
+def _params(_ctx: click.Context, _option: click.Parameter, values: Sequence[str]) -> dict[str, str]:
+    given: dict[str, str] = {}
+    for value in values:
+        name, equals, text = value.partition("=")
+        if not equals or not name:
+            raise UsageError(f"--param {value!r} is not of the form NAME=VALUE.")
+        given[name] = text
+    return given
+
+
+@cli.command(short_help="Run every order that a scenario allows, and judge each.")
+@click.argument("scenario")
+@click.option(
+    "--server",
+    "servers",
+    multiple=True,
+    metavar="REQ",
+    help="A server, such as hypercorn, granian==1.4.1 or "
+    "uvicorn[h11,wsproto]; may be given several times. Default: all that the scenario names.",
+)
+@click.option(
+    "--search", type=click.Choice(SEARCHES), default=SEARCHES[0], show_default=True, help="The way to search."
+)
+@click.option(
+    "--granularity",
+    type=click.Choice(GRANULARITIES),
+    help="turn: things arrive while the event loop is idle; "
+    "iteration: also between two iterations of the loop. Default: the scenario's own.",
+)
+@click.option(
+    "--param",
+    "params",
+    multiple=True,
+    metavar="NAME=VALUE",
+    callback=_params,
+    help="A parameter of the scenario; may be given several times. asgi-sim list shows them.",
+)
+@click.option("--max-runs", type=AT_LEAST_1, metavar="N", help="Bound on the orders. Default: 1,000,000.")
+@click.option("--max-choices", type=AT_LEAST_1, metavar="N", help="Bound on the choices in one order. Default: 10,000.")
+@click.option(
+    "--max-seconds", type=ABOVE_0, metavar="S", help="Bound on the real seconds for one server. Default: none."
+)
+@click.option(
+    "--horizon", type=ABOVE_0, metavar="S", help="Bound on the virtual seconds of one order. Default: the scenario's."
+)
+@click.option("--jobs", type=AT_LEAST_1, metavar="N", help="Processes to work in. Default: one for each processor.")
+@click.option(
+    "--graph",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="PATH",
+    help="Write a picture of the state "
+    "graph of the first server with a violation (or of the first server) there: .png, .svg or .pdf.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
+def check(
+    scenario: str,
+    servers: tuple[str, ...],
+    params: dict[str, str],
+    jobs: int | None,
+    graph: Path | None,
+    as_json: bool,
+    **settings: Any,
+) -> int:
+    """Explore SCENARIO: run every order that it allows, on each server, and judge each.
+
+    SCENARIO is a name that asgi-sim list shows, or module:attribute of one of your own.
+
+    A bound that is reached makes a verdict inconclusive, never "holds"; the exit code is then still 0.
+
+    \b
+    Examples:
+      asgi-sim check unsolicited_pong --graph pong.png
+      asgi-sim check unsolicited_pong --server granian==1.4.1 --param receiving=echo
+      asgi-sim check hello --param app=main:app --server hypercorn --json
+    """
+    from sim.registry import find_scenario, find_subject
+    from sim.search.parallel import explore_many, processes_for
+    from sim.show.picture import Picture
+    from sim.show.table import check_page
+
+    found = find_scenario(scenario)
+    found.arguments(params)
+    names = list(dict.fromkeys(find_subject(s).requirement for s in servers or found.servers))
+    if not names:
+        raise UsageError(f"the scenario {found.name!r} names no servers. Name one with --server.")
+    if graph is not None:
+        _prepare(graph)
+    given = {name: value for name, value in settings.items() if value is not None}
+    errors: dict[str, SimError] = {}
+    drawn: Report | None = None
+    with _progress(names, quiet=as_json) as view, _workers(len(names), jobs, view) as executor:
+        picture = Picture(scenario, names, graph, executor) if graph is not None else None
+
+        def finished(report: Report) -> None:
+            view.report(report)
+            if picture is not None:
+                picture.finished(report.server, report)
+
+        def failed(server: str, error: SimError) -> None:
+            errors[server] = error
+            view.error(server, error)
+            if picture is not None:
+                picture.finished(server, None)
+
+        reports = explore_many(
+            scenario,
+            names,
+            jobs=1,
+            executor=executor,
+            at_once=processes_for(len(names), jobs),
+            params=params,
+            on_progress=view.progress,
+            on_report=finished,
+            on_error=failed,
+            **given,
+        )
+        if picture is not None:
+            drawn = picture.finish()
+    if as_json:
+        _out_json(scenario, reports, errors)
+    elif reports:
+        _print(lambda width: check_page(reports, width=width))
+        if drawn is not None:
+            click.echo(f"\nState graph of {drawn.server}: {graph}")
+    _complain_of(errors, names)
+    if errors:
+        return max(error.exit_code for error in errors.values())
+    return 1 if any(r.verdict == "violated" for r in reports) else 0
+
+
+def _complain_of(errors: dict[str, SimError], names: Sequence[str]) -> None:
+    """Say what went wrong, what all servers have in common once."""
+    by_message: dict[str, list[str]] = {}
+    for server, error in errors.items():
+        by_message.setdefault(str(error), []).append(server)
+    for message, servers in by_message.items():
+        complain(message if len(servers) == len(names) > 1 else f"{', '.join(servers)}: {message}")
+
+
+@cli.command(short_help="Run one order again, in the simulator or on a real server.")
+@click.argument("blob", nargs=-1, required=True)
+@click.option(
+    "--trace", is_flag=True, help="Print the whole trace as JSON lines, and nothing else, on standard output."
+)
+@click.option("--mermaid", is_flag=True, help="Print the sequence diagram in Mermaid's language, and nothing else.")
+@click.option("--invariant", metavar="NAME", help="Which of the broken invariants to tell of. Default: the first.")
+@click.option(
+    "--any-version",
+    is_flag=True,
+    help="Try although Python, the server or a library is of another version than when the schedule was recorded.",
+)
+@click.option(
+    "--real",
+    metavar="REQ",
+    help="Replay on the real server, a process on loopback, such as granian==1.3.2, in an "
+    "environment that is made and cached for it.",
+)
+@click.option("--python", metavar="X", help="With --real: the Python to run it with, a version such as 3.10 or a path.")
+def replay(
+    blob: tuple[str, ...],
+    trace: bool,
+    mermaid: bool,
+    invariant: str | None,
+    any_version: bool,
+    real: str | None,
+    python: str | None,
+) -> int:
+    """Run the schedule BLOB again, which a check has printed: the same run, to the last byte.
+
+    The exit code is 1 if the run violates an invariant, else 0. With --real it speaks of the real server: 1 if it
+    violates the same invariants (confirmed), 0 if it does not (not reproduced).
+
+    \b
+    Examples:
+      asgi-sim replay sim1.AbCd...
+      asgi-sim replay sim1.AbCd... --trace > run.jsonl
+      asgi-sim replay sim1.AbCd... --real granian==1.3.2 --python 3.10
+    """
+    from sim.search.explore import replay as play_again
+    from sim.search.schedule import Schedule
+    from sim.show.story import find_violation
+    from sim.show.table import run_page
+
+    if python is not None and real is None:
+        raise UsageError("--python says what to run a real server with: it needs --real.")
+    if trace and mermaid:
+        raise UsageError("--trace and --mermaid both want standard output for themselves. Ask for one of them.")
+    schedule = Schedule.from_blob("".join(blob))
+    _, run = play_again(schedule, any_version=any_version)
+    find_violation(run, invariant)
+    if trace:
+        _out_bytes(run.trace.to_jsonl())
+    elif mermaid:
+        from sim.show.sequence import diagram
+
+        _out_bytes(diagram(run, invariant).to_mermaid())
+    else:
+        _print(lambda width: run_page(schedule.scenario, schedule.server, run, invariant, width=width))
+    if real is not None:
+        return _on_real(run, real, python, invariant, quiet=trace or mermaid)
+    return 1 if run.violations else 0
+
+
+def _on_real(run: Run, requirement: str, python: str | None, invariant: str | None, *, quiet: bool) -> int:
+    from sim.registry import find_confirm
+
+    broken = [i for i, _ in run.violations if invariant in (None, i.name)]
+    if not broken:
+        raise UsageError("the run violates nothing, so there is nothing to confirm on a real server.")
+    if "application" not in run.notes:
+        raise UsageError("the scenario does not say which application it serves, so no real server can serve it.")
+    confirmation = find_confirm()(
+        run.trace,
+        run.notes["application"],
+        requirement=requirement,
+        invariants=broken,
+        python=python,
+        say=lambda text: click.echo(text, err=True),
+    )
+    click.echo(confirmation.describe(), err=quiet)
+    return 1 if confirmation.confirmed else 0
+
+
+def _print(page: Callable[[int], Iterable[RenderableType]]) -> None:
+    """Print what `page` makes for a width, with colours if standard output takes them."""
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=WIDTH)
+    with console.capture() as captured:
+        for part in page(console.width):
+            console.print(part, soft_wrap=True)
+    click.echo(captured.get(), nl=False, color=True)
+
+
+def _progress(names: Sequence[str], *, quiet: bool) -> ProgressView:
+    from rich.console import Console
+
+    from sim.show.progress import ProgressView
+
+    return ProgressView(Console(stderr=True), names, quiet=quiet)
+
+
+@contextlib.contextmanager
+def _workers(subjects: int, jobs: int | None, view: ProgressView) -> Iterator[Executor | None]:
+    """Processes to work in; None where one is enough."""
+    from sim.search.parallel import processes_for, worker_pool
+
+    processes = processes_for(subjects, jobs)
+    if processes == 1:
+        yield None
+    else:
+        with worker_pool(processes, on_progress=view.progress) as executor:
+            yield executor
+
+
+def _prepare(path: Path) -> None:
+    """See to it that a picture can be written, before an hour's work is done for it."""
+    if path.suffix not in PICTURES:
+        raise UsageError(f"--graph {path}: the name must end in one of {', '.join(PICTURES)}.")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.open("ab").close()
+    except OSError as exc:
+        raise UsageError(f"--graph {path} cannot be written: {exc.strerror}.") from None
+
+
+def _out_json(scenario: str, reports: Sequence[Report], errors: dict[str, SimError]) -> None:
+    import json
+
+    answer: dict[str, Any] = {"scenario": scenario, "subjects": [r.to_json() for r in reports]}
+    if errors:
+        answer["errors"] = [{"server": s, "error": type(e).__name__, "message": str(e)} for s, e in errors.items()]
+    click.echo(json.dumps(answer, indent=2))
+
+
+def _out_bytes(text: str) -> None:
+    """Text to standard output, the same bytes wherever it goes."""
+    sys.stdout.flush()
+    sys.stdout.buffer.write(text.encode("utf-8", "backslashreplace"))
+    sys.stdout.buffer.flush()
+
+
+main: click.Command = cli
+"""The entry point."""

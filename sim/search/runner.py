@@ -1,0 +1,189 @@
+"""One run of a scenario against a subject, and what is kept of it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import traceback
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from sim.check.invariants import PROGRESS, Violation
+from sim.errors import SimError, Stuck
+from sim.search.collector import Collector
+from sim.search.failure import replay_line
+from sim.search.interrupts import Interrupts
+from sim.search.schedule import Schedule, python_version
+from sim.world.active import outside
+from sim.world.boundary import Boundary
+from sim.world.choices import Choices
+from sim.world.world import Settings, World
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from sim.check.invariants import Invariant
+    from sim.check.scenario import Scenario
+    from sim.check.subject import Subject
+    from sim.world.choices import Choice
+    from sim.world.trace import Trace
+
+_ENGINE = os.path.dirname(os.path.dirname(__file__)) + os.sep
+
+
+@attrs.frozen(eq=False)
+class Run:
+    """A finished run.
+
+    Attributes:
+        choices: its decisions.
+        trace: what happened.
+        violations: each broken invariant with how.
+        observed: what the scenario calls what it saw, or None.
+        cut: "horizon" or "max-choices" if the run was not whole, else None.
+        notes: what the scenario and the subject noted.
+    """
+
+    choices: list[Choice]
+    trace: Trace
+    violations: list[tuple[Invariant, Violation]]
+    observed: str | None
+    cut: str | None
+    notes: dict[str, Any]
+
+    @property
+    def picks(self) -> tuple[int, ...]:
+        """The schedule."""
+        return tuple(c.pick for c in self.choices)
+
+    @property
+    def deviations(self) -> int:
+        """How many picks are not 0."""
+        return sum(c.pick != 0 for c in self.choices)
+
+
+class Runner:
+    """Runs one scenario against one subject, again and again.
+
+    Args:
+        scenario: what to play.
+        subject: whom to play it with.
+        params: the scenario's parameters, as given.
+        granularity: "turn" or "iteration"; None: the scenario's own.
+        horizon: virtual seconds; None: the scenario's own.
+    """
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        subject: Subject,
+        *,
+        params: Mapping[str, Any] | None = None,
+        granularity: str | None = None,
+        horizon: float | None = None,
+    ) -> None:
+        self.scenario = scenario
+        self.subject = subject
+        self.arguments = scenario.arguments(params)
+        settings = scenario.settings(**self.arguments)
+        if granularity is not None:
+            settings = attrs.evolve(settings, granularity=granularity)
+        if horizon is not None:
+            settings = attrs.evolve(settings, horizon=horizon)
+        self.settings: Settings = settings
+        self._horizon = horizon
+        self._defaults = scenario.arguments()
+        self._interrupts = Interrupts()
+
+    @contextlib.contextmanager
+    def session(self) -> Iterator[None]:
+        """What many runs share: the boundary, and interrupts and garbage collection at times of our own choosing."""
+        outside()
+        with Interrupts() as self._interrupts, Boundary(), Collector():
+            yield
+
+    def run(
+        self,
+        forced: Sequence[int] = (),
+        *,
+        limit: int | None = None,
+        observer: Callable[[World, str], None] | None = None,
+        on_end: Callable[[World, Run], None] | None = None,
+    ) -> Run:
+        """One run, its first picks `forced` and the rest 0. Call it inside `session()`.
+
+        Raises:
+            SimError: the run was no run; what the scenario's own code raised is the cause of such an error.
+        """
+        self._interrupts.check()
+        choices = Choices(forced, limit=limit)
+        with Collector.run():
+            world = World(choices, self.settings)
+            world.observer = observer
+            stuck: Stuck | None = None
+            try:
+                try:
+                    world.run(self._play)
+                except Stuck as exc:
+                    stuck = exc
+                run = self._judge(world, stuck)
+                if on_end is not None:
+                    on_end(world, run)
+            except SimError:
+                raise
+            except Exception as exc:
+                raise self._broken(exc, choices.picks) from exc
+            finally:
+                world.close()
+        return run
+
+    def _broken(self, exc: Exception, picks: tuple[int, ...]) -> SimError:
+        """The error for a run that ended in an exception of the scenario's: a script, an invariant, `observe`."""
+        frames = traceback.extract_tb(exc.__traceback__)
+        frame = next((f for f in reversed(frames) if not f.filename.startswith(_ENGINE)), frames[-1])
+        again = replay_line(self.scenario, self.subject, self._schedule(picks))
+        return SimError(
+            f"a run of {self.scenario.name} on {self.subject.requirement} raised {type(exc).__name__}: {exc} (at "
+            f"{frame.filename}:{frame.lineno}: {frame.line}). The likeliest cause is a script that does not expect "
+            f"what it met, or an invariant. The run again: {again}"
+        )
+
+    def _play(self, world: World) -> object:
+        return self.scenario.play(world, self.subject, **self.arguments)
+
+    def _judge(self, world: World, stuck: Stuck | None) -> Run:
+        cut = "max-choices" if world.choices.truncated else "horizon" if world.horizon_reached else None
+        violations: list[tuple[Invariant, Violation]] = []
+        if stuck is not None:
+            violations.append((PROGRESS, Violation(str(stuck), world.trace.events[-1] if len(world.trace) else None)))
+        for invariant in self.scenario.invariants:
+            if invariant.quantifier == "eventually" and (world.horizon_reached or stuck is not None):
+                continue
+            if invariant.quantifier != "sometimes":
+                violation = invariant.check(world.trace)
+                if violation is not None:
+                    violations.append((invariant, violation))
+        observe = self.scenario.observe
+        observed = observe(world.trace) if observe is not None else None
+        return Run(world.choices.made, world.trace, violations, observed, cut, world.notes)
+
+    def schedule(self, run: Run) -> Schedule:
+        """The run's schedule, with everything that a replay needs."""
+        return self._schedule(run.picks)
+
+    def _schedule(self, picks: tuple[int, ...]) -> Schedule:
+        params = {k: v for k, v in self.arguments.items() if v != self._defaults[k]}
+        return Schedule(
+            self.scenario.name,
+            self.subject.requirement,
+            picks,
+            params,
+            self.settings.granularity,
+            self.versions(),
+            self._horizon,
+        )
+
+    def versions(self) -> dict[str, str]:
+        """What a schedule's meaning depends on."""
+        return {"python": python_version(), **self.subject.versions}

@@ -1,0 +1,290 @@
+"""What may happen next in a world, and when: the one place where its order is decided.
+
+Theory of operation
+===================
+
+On the agenda are the *lanes* (`sim.world.lanes`) with something under way, the scripts' alarms, and the timers of the
+event loops. When every loop is idle, `advance` lets one thing happen: the head of a lane arrives, or the next timer
+fires. Where several are possible it is a choice.
+
+Rules for this file:
+
+1. **Time is a constraint, not a race.** Each thing under way has an interval in which it may arrive, from its link's
+   latency. It may happen next if some real world has it happen next: a timer does not fire behind a delivery that
+   must come first, and the reverse. The clock takes the earliest time that the pick allows, and never goes back.
+2. Pick 0 is first in, first out: the oldest thing under way, and timers only when nothing is.
+3. What a server may get before a timer of an event loop is tried twice: as early as it can, and at the timer's own
+   moment, just before it, so that the loop finds data and timer in one iteration. A script has no iterations: what it
+   gets, it gets early, and what it answers is then tried before and behind the timer.
+4. Ticks (see `sim.world.loop`) happen when their time comes and are never a choice. What was decided before a tick
+   stays decided behind it, unless the tick made it impossible; so polling does not multiply the choices.
+5. With granularity `turn`, things arrive only while every loop is idle; with `iteration`, also at any iteration
+   boundary of a loop, where pick 0 is "nothing yet".
+6. An event loop that is alone may *leap* from timer to timer by itself up to `leap_limit`, while nothing is under way.
+
+What rules 1 and 3 leave out: a delivery takes one of two times within its interval. Timers that are set by it at
+other moments of the interval are not tried.
+"""
+
+from __future__ import annotations
+
+import heapq
+from typing import TYPE_CHECKING
+
+import attrs
+
+from sim.errors import Stuck
+from sim.world.clock import moment
+from sim.world.events import HandedOver, TcpDeliver, Timer
+from sim.world.lanes import Alarm, Mailbox, Menu, order, route, scripted
+from sim.world.selector import LIVELOCK_ITERATIONS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sim.world.lanes import Item, Lane
+    from sim.world.world import World
+
+INFINITY = float("inf")
+QUIET_SECONDS = 60.0
+"""Virtual seconds of nothing but ticks behind which a world is held to be at its end."""
+LIVELOCK_EVENTS = 100_000
+"""Things that happen at one moment of virtual time behind which a world is held to go round in circles."""
+
+
+@attrs.frozen
+class _Plan:
+    """What was decided to happen next: the head of a lane, or (None) the next timer; and when."""
+
+    lane: Lane | None
+    item: Item | None
+    when: float
+
+
+class Agenda:
+    """Everything that may still happen in `world`."""
+
+    def __init__(self, world: World, *, iterating: bool) -> None:
+        self._world = world
+        self._clock = world.clock
+        self.lanes: list[Lane] = []
+        self.leap_limit = 0.0
+        """Virtual time up to which a loop may leap (rule 6)."""
+        self._iterating = iterating
+        self._orders = 0
+        self._alarms: list[tuple[float, int, Alarm]] = []
+        self._alarms_set = 0
+        self._plan: _Plan | None = None
+        self._last_event = 0.0
+        self._events_now = 0
+        self._events_at = 0.0
+        self._timer_of = ""
+        self._happened: str | None = None
+
+    # What comes on it.
+
+    def put(self, lane: Lane, item: Item) -> None:
+        """Note that `item` is under way in `lane`, whose last it is."""
+        self._orders += 1
+        item.order = self._orders
+        if lane not in self.lanes:
+            self.lanes.append(lane)
+        elif item.latest < INFINITY and len(lane.segments) > 1 and lane.segments[-2].latest > item.latest:
+            for earlier in lane.segments:
+                earlier.latest = min(earlier.latest, item.latest)
+
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> Alarm:
+        """Call `callback` after `seconds` of virtual time."""
+        alarm = Alarm(callback, self._world.trace.cause)
+        self._alarms_set += 1
+        when = moment(self._clock.now + max(seconds, 0.0))
+        heapq.heappush(self._alarms, (when, self._alarms_set, alarm))
+        self.leap_limit = min(self.leap_limit, when)
+        return alarm
+
+    def clear(self) -> None:
+        """Forget everything, and leave nothing to choice any more: the world is at its end."""
+        self.lanes.clear()
+        self._alarms.clear()
+        self._plan = None
+        self._iterating = False
+        self.leap_limit = 0.0
+
+    # What comes next.
+
+    def heads(self) -> list[Lane]:
+        """The lanes with something under way, oldest first."""
+        self.lanes = lanes = [lane for lane in self.lanes if lane.segments]
+        if len(lanes) > 1:
+            lanes.sort(key=order)
+        return lanes
+
+    def next_alarm(self) -> float:
+        """Virtual time of the next script's alarm; infinity if there is none."""
+        alarms = self._alarms
+        while alarms and alarms[0][2].callback is None:
+            heapq.heappop(alarms)
+        return alarms[0][0] if alarms else INFINITY
+
+    def next_timer(self) -> float:
+        """Virtual time of the next alarm or loop timer that is no tick; infinity if there is none."""
+        nearest = self.next_alarm()
+        for process in self._world.processes:
+            if not process.exited and process.parked is None:
+                timer = process.loop.next_timer()
+                if timer < nearest:
+                    nearest, self._timer_of = timer, process.name
+                self._last_event = max(self._last_event, process.loop.fired)
+        return nearest
+
+    def allow_leaps(self, limit: float) -> None:
+        """Let a loop leap to `limit` at the most, to the next alarm, or to the end of a quiet time."""
+        timer = self.next_timer()
+        quiet = (timer if timer < INFINITY else self._last_event) + QUIET_SECONDS
+        self.leap_limit = min(limit, self.next_alarm(), quiet)
+
+    def advance(self, limit: float) -> bool:
+        """Let one thing happen. False if nothing can before `limit`, or at all."""
+        timer = self.next_timer()
+        processes = self._world.processes
+        tick = min([p.loop.idle_until for p in processes if not p.exited and p.parked is None], default=INFINITY)
+        plan = self._plan
+        if plan is None or not self._possible(plan, timer):
+            plan = self._decide(timer, limit)
+        self._plan = plan
+        upcoming = min(plan.when, tick)
+        if upcoming == INFINITY or upcoming > limit:
+            return False
+        if plan.lane is None and timer == INFINITY and tick > self._last_event + QUIET_SECONDS:
+            return False
+        if tick < plan.when:
+            self._move_to(tick)
+            return True
+        self._move_to(plan.when)
+        self._last_event = self._clock.now
+        self._plan = None
+        if plan.lane is not None:
+            self._happen(plan.lane)
+        else:
+            self._ring()
+        return True
+
+    def _move_to(self, when: float) -> None:
+        self._clock.now = max(self._clock.now, when)
+        if self._clock.now > self._events_at:
+            self._events_at = self._clock.now
+            self._events_now = 0
+        self._events_now += 1
+        if self._events_now > LIVELOCK_EVENTS:
+            last = self._world.trace.events[-3:]
+            raise Stuck(
+                f"livelock: {LIVELOCK_EVENTS:,} things happened at one moment of virtual time "
+                f"({self._clock.now:.3f} s) and there was no end to it. The last were: "
+                + "; ".join(f"{event.actor} {event.describe()}" for event in last)
+                + ". The likeliest cause is two sides that answer one another for ever, or a loop around a sleep of 0."
+            )
+
+    def _possible(self, plan: _Plan, timer: float) -> bool:
+        """Whether what was decided can still happen, after the ticks that came first."""
+        deadline = min([lane.segments[0].latest for lane in self.heads()], default=INFINITY)
+        if plan.lane is None:
+            return timer == plan.when and timer <= deadline
+        segments = plan.lane.segments
+        return bool(segments) and segments[0] is plan.item and plan.when <= min(timer, deadline)
+
+    def _decide(self, timer: float, limit: float) -> _Plan:
+        """What happens next, where nothing is decided yet: rules 1 to 3."""
+        heads = self.heads()
+        if not heads:
+            return _Plan(None, None, timer)
+        now = self._clock.now
+        deadline = min(lane.segments[0].latest for lane in heads)
+        reach = min(deadline, timer, limit)
+        early = [lane for lane in heads if lane.segments[0].earliest <= reach]
+        contested = timer <= deadline and timer <= limit
+        late = (
+            [lane for lane in early if timer > max(now, lane.segments[0].earliest) and not scripted(lane)]
+            if contested and timer < self.next_alarm()
+            else []
+        )
+        if not early and not contested:
+            return _Plan(None, None, INFINITY)
+        width = len(early) + len(late) + contested
+        pick = self._world.choices.choose(width, Menu(None, early, late, contested)) if width > 1 else 0
+        if pick < len(early):
+            lane = early[pick]
+            return _Plan(lane, lane.segments[0], max(now, lane.segments[0].earliest))
+        if pick < len(early) + len(late):
+            lane = late[pick - len(early)]
+            return _Plan(lane, lane.segments[0], timer)
+        return _Plan(None, None, timer)
+
+    def iteration(self, spins: int) -> None:
+        """An iteration boundary of a loop that has callbacks to run, the `spins`-th since it was idle."""
+        world = self._world
+        if world.closed:
+            return
+        if spins > LIVELOCK_ITERATIONS:
+            raise Stuck(
+                f"livelock: {world.current_name} ran {LIVELOCK_ITERATIONS:,} iterations of its event loop at one "
+                f"moment of virtual time ({self._clock.now:.3f} s) and was not done. The likeliest cause is a loop "
+                "around asyncio.sleep(0), or a callback that schedules itself."
+            )
+        while self._iterating and self.lanes:
+            heads = [lane for lane in self.heads() if lane.segments[0].earliest <= self._clock.now]
+            if not heads:
+                return
+            pick = world.choices.choose(len(heads) + 1, Menu("the loop runs on", heads))
+            if pick == 0:
+                return
+            self._happen(heads[pick - 1])
+
+    # What happens.
+
+    def _ring(self) -> None:
+        """Fire the timer whose time has come: a script's here; a loop's when it next iterates."""
+        world = self._world
+        world.trace.cause = None
+        if self.next_alarm() <= self._clock.now:
+            _, _, alarm = heapq.heappop(self._alarms)
+            callback, alarm.callback = alarm.callback, None
+            world.trace.cause = alarm.cause
+            if callback is not None:
+                callback()
+            self._note("a script's timer")
+        else:
+            world.trace.record(Timer, self._timer_of)
+            self._note("a timer fires")
+
+    def _happen(self, lane: Lane) -> None:
+        self.show()
+        self._last_event = self._clock.now
+        trace = self._world.trace
+        item = lane.segments[0]
+        trace.cause = item.sent_by
+        if isinstance(lane, Mailbox):
+            post = lane.segments.popleft()
+            trace.cause = trace.record(HandedOver, lane.owner, post.label).seq
+            post.callback()
+        else:
+            source, target, segment = lane.source, lane.target, lane.segments[0]
+            size = len(segment.data)
+            trace.cause = trace.record(TcpDeliver, target.place, target.name, source.place, str(segment), size).seq
+            lane.deliver()
+        if self._world.observer is not None:
+            self._note(f"{route(lane)} {item}")
+
+    def _note(self, what: str) -> None:
+        if self._world.observer is not None:
+            self._happened = what
+
+    def set_scene(self) -> None:
+        """Have the observer told of the scene as it was set."""
+        self._note("the scene is set")
+
+    def show(self) -> None:
+        """Tell the observer what happened, now that its effects are there."""
+        if self._happened is not None:
+            what, self._happened = self._happened, None
+            if self._world.observer is not None:
+                self._world.observer(self._world, what)

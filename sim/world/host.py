@@ -1,0 +1,177 @@
+"""Scripted hosts: clients written as coroutines over plain byte connections, without an event loop."""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from sim.world.events import TcpClosed
+from sim.world.fiber import Signal, sleep
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from sim.world.kernel import Address, Endpoint
+    from sim.world.world import World
+
+T = TypeVar("T")
+
+
+class Connection:
+    """A scripted host's side of a TCP connection."""
+
+    def __init__(self, host: Host, endpoint: Endpoint) -> None:
+        self._host = host
+        self._endpoint = endpoint
+        self._changed = Signal()
+        self._said_closed = False
+        endpoint.watcher = self._changed.fire
+
+    def send(self, data: bytes, label: str = "") -> None:
+        """Write `data`; one call is one segment (up to the MSS), and `label` is what people read for it.
+
+        Raises:
+            ConnectionResetError, BrokenPipeError: the peer is gone, or this side has closed.
+            BlockingIOError: the send buffer has no room for all of it; nothing was written.
+        """
+        endpoint = self._endpoint
+        if (
+            len(data) > endpoint.room
+            and endpoint.connected
+            and not (endpoint.error or endpoint.reset or endpoint.fin_queued)
+        ):
+            raise BlockingIOError(
+                errno.EAGAIN,
+                f"{self._host.name} writes {len(data):,} bytes, and the send buffer has room for {endpoint.room:,}, "
+                "because the peer does not read. Await drained() between smaller writes",
+            )
+        endpoint.send(data, label)
+
+    async def drained(self, *, within: float | None = None) -> bool:
+        """Wait until everything that was written is under way; False if it is not `within` so many virtual seconds."""
+        deadline = None if within is None else self._host.now + within
+        while self._endpoint.queued:
+            if not await self._wait(deadline):
+                return False
+        return True
+
+    async def receive(self, limit: int = 65_536, *, within: float | None = None) -> bytes | None:
+        """The next bytes; b"" at end of file, or after this side has closed; None if nothing came `within` seconds.
+
+        Raises:
+            ConnectionResetError: the peer reset the connection.
+        """
+        endpoint = self._endpoint
+        deadline = None if within is None else self._host.now + within
+        while not endpoint.readable and not endpoint.closed:
+            if not await self._wait(deadline):
+                return None
+        if endpoint.closed:
+            return b""
+        try:
+            data = endpoint.receive(limit)
+        except ConnectionResetError:
+            self._closed("reset")
+            raise
+        if not data:
+            self._closed("eof")
+        return data
+
+    async def _wait(self, deadline: float | None) -> bool:
+        """Wait for a change; False if the deadline comes first."""
+        if deadline is None:
+            await self._changed
+            return True
+        return await self._host.wait(self._changed, deadline - self._host.now)
+
+    def _closed(self, how: str) -> None:
+        if not self._said_closed:
+            self._said_closed = True
+            self._host.world.trace.record(TcpClosed, self._host.name, how)
+
+    def shut_write(self) -> None:
+        """Say that nothing more will be sent (FIN); reading goes on."""
+        self._endpoint.shut_write()
+
+    def close(self) -> None:
+        """Close both directions: FIN, or RST if bytes that arrived were not read."""
+        self._endpoint.close()
+        self._changed.fire()
+
+    def abort(self) -> None:
+        """Reset the connection."""
+        self._endpoint.abort()
+        self._changed.fire()
+
+    @property
+    def connected(self) -> bool:
+        """Whether the connection was established and not reset."""
+        return self._endpoint.connected and not self._endpoint.reset
+
+
+class Host:
+    """A simulated machine that a script runs on: what a client's coroutine may use."""
+
+    def __init__(self, world: World, name: str) -> None:
+        self.world = world
+        self.name = name
+
+    @property
+    def now(self) -> float:
+        """Virtual seconds since the world began."""
+        return self.world.clock.now
+
+    async def connect(self, address: Address) -> Connection:
+        """Open a TCP connection.
+
+        Raises:
+            ConnectionRefusedError: nobody listens at `address`.
+        """
+        kernel = self.world.kernel
+        endpoint = kernel.connect(kernel.ephemeral("127.0.0.1"), address, label=self.name)
+        endpoint.scripted = True
+        connection = Connection(self, endpoint)
+        while not endpoint.connected:
+            await connection._changed
+            if endpoint.reset:
+                self.world.trace.record(TcpClosed, self.name, "refused")
+                raise ConnectionRefusedError(f"nobody listens at {address[0]}:{address[1]}")
+        return connection
+
+    async def sleep(self, seconds: float) -> None:
+        """Let virtual time pass."""
+        await sleep(self.world, seconds)
+
+    async def wait(self, signal: Signal, within: float | None) -> bool:
+        """Wait for a signal, at most `within` virtual seconds (None: for ever). Returns whether it came."""
+        if within is None:
+            await signal
+            return True
+        gate = Signal()
+        came = False
+
+        class _Relay:
+            """Stands in the signal's queue for the fiber that waits at the gate."""
+
+            def resume(self) -> None:
+                nonlocal came
+                came = True
+                gate.fire()
+
+        relay: Any = _Relay()
+        signal.add(relay)
+        timer = self.world.call_later(within, gate.fire)
+        await gate
+        timer.cancel()
+        signal.discard(relay)
+        return came
+
+    def choose(self, options: Sequence[T], about: str) -> T:
+        """One of `options`: the search tries each."""
+        return options[self.world.choices.choose(len(options), f"{self.name}: {about}")]
+
+    def in_any_order(self, items: Iterable[T]) -> Iterator[T]:
+        """Each of `items` once, in an order that the search chooses, one choice at a time."""
+        rest = list(items)
+        while rest:
+            yield rest.pop(self.world.choices.choose(len(rest), f"{self.name}: which of {len(rest)} next"))

@@ -1,0 +1,99 @@
+"""What can be under way in a world: segments in channels, and native threads' results in mailboxes.
+
+Both are *lanes*: first in, first out, and what is at the head of one may happen in any order against the heads of the
+others. `Menu` is how a choice among them reads.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, TypeAlias
+
+from sim.world.endpoint import Channel
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from sim.world.endpoint import Segment
+
+
+class Post:
+    """A native thread's result on its way to an event loop."""
+
+    __slots__ = ("callback", "earliest", "label", "latest", "order", "sent_by")
+
+    def __init__(self, callback: Callable[[], None], label: str) -> None:
+        self.callback = callback
+        self.label = label
+        self.order = 0
+        self.earliest = 0.0
+        self.latest = 0.0
+        self.sent_by: int | None = None
+
+    def __str__(self) -> str:
+        return self.label
+
+
+class Mailbox:
+    """What native threads have for one event loop, first in first out."""
+
+    __slots__ = ("owner", "segments")
+
+    def __init__(self, owner: str) -> None:
+        self.owner = owner
+        self.segments: deque[Post] = deque()
+
+
+Lane: TypeAlias = "Channel | Mailbox"
+Item: TypeAlias = "Segment | Post"
+
+
+class Alarm:
+    """A script's timer."""
+
+    __slots__ = ("callback", "cause")
+
+    def __init__(self, callback: Callable[[], None], cause: int | None) -> None:
+        self.callback: Callable[[], None] | None = callback
+        self.cause = cause
+
+    def cancel(self) -> None:
+        """Have it never go off. A second time does no harm."""
+        self.callback = None
+
+
+class Menu:
+    """What there was to pick from; text is made only when somebody reads it."""
+
+    __slots__ = ("_early", "_first", "_late", "_timer")
+
+    def __init__(
+        self, first: str | None, early: Sequence[Lane], late: Sequence[Lane] = (), timer: bool = False
+    ) -> None:
+        self._first = first
+        self._early = [(route(lane), lane.segments[0]) for lane in early]
+        self._late = [(route(lane), lane.segments[0]) for lane in late]
+        self._timer = timer
+
+    def __str__(self) -> str:
+        options = [self._first] if self._first else []
+        options += [f"{where} {item}" for where, item in self._early]
+        options += [f"{where} {item} just before the timer" for where, item in self._late]
+        return " | ".join(options + (["a timer fires first"] if self._timer else []))
+
+
+def scripted(lane: Lane) -> bool:
+    """Whether what arrives goes to a script, which has no event loop."""
+    return not isinstance(lane, Mailbox) and lane.target.scripted
+
+
+def order(lane: Lane) -> int:
+    """When the head of a lane entered it, for sorting."""
+    return lane.segments[0].order
+
+
+def route(lane: Lane) -> str:
+    """From whom to whom a lane leads, for people."""
+    if isinstance(lane, Mailbox):
+        return f"{lane.owner} ⇢ event loop:"
+    return f"{lane.source.place} → {lane.target.place}:"

@@ -1,0 +1,188 @@
+"""The stock asyncio selector event loop, on a simulated selector and the world's clock.
+
+Theory of operation
+===================
+
+asyncio's own loop runs unmodified: its transports, its ready queue, its heap of timers. It is given a simulated
+selector (`sim.world.selector`, where the world moves) and a virtual `time()`. Beyond that, only public methods are
+overridden, and each for a reason that is written there.
+
+Rules for this file:
+
+1. No private attribute of asyncio is written; `_transports` is read at the end of a process, to abort what is open.
+2. A timer is a choice against deliveries unless it is a *tick*: an `asyncio.sleep` in a coroutine that the subject's
+   adapter names (uvicorn's poll of its own flags every 0.1 s). Ticks really run; they are not choices.
+3. `run_in_executor` runs the function at once, in this thread: one of the orders that a thread pool allows.
+4. Tasks hash by the order in which they were made, not by their address: the order of a set of tasks
+   (`asyncio.all_tasks`, the two results of `asyncio.wait`) is then the same in each run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import logging
+import sys
+from typing import TYPE_CHECKING, Any
+
+from sim.world.clock import MONOTONIC, moment
+from sim.world.selector import SimSelector
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from sim.world.world import World
+
+_INFINITY = float("inf")
+_RESOLUTION = 1e-9
+"""How far ahead of the clock asyncio's loop fires a timer: the resolution of the monotonic clock."""
+_asyncio_logger = logging.getLogger("asyncio")
+_stock_call_at = asyncio.BaseEventLoop.call_at
+_getframe = sys._getframe
+
+
+class SimTask(asyncio.Task[Any]):
+    """A task that hashes by its number (rule 4)."""
+
+    def __init__(self, number: int, coroutine: Coroutine[Any, Any, Any], **kwargs: Any) -> None:
+        self._number = number
+        super().__init__(coroutine, **kwargs)
+
+    def __hash__(self) -> int:
+        return self._number
+
+
+class SimLoop(asyncio.SelectorEventLoop):
+    """A world's event loop.
+
+    Args:
+        world: whose clock and sockets it uses.
+        ticks: ids of the code objects whose timers are not choices (rule 2).
+    """
+
+    def __init__(self, world: World, ticks: frozenset[int] = frozenset()) -> None:
+        self._world = world
+        self._clock = world.clock
+        self._ticks = ticks
+        self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
+        self._timers_set = 0
+        self._tasks_made = 0
+        self.selector = SimSelector(world)
+        self.selector.loop = self
+        self.idle_until = _INFINITY
+        """Virtual time of the next timer of any kind, as of when the loop went idle."""
+        self.fired = 0.0
+        """Virtual time of the last timer that was a choice and has fired, as far as `next_timer` was asked."""
+        super().__init__(self.selector)
+
+    def time(self) -> float:
+        return MONOTONIC + self._clock.now
+
+    def call_at(  # type: ignore[override]
+        self, when: float, callback: Callable[..., object], *args: Any, context: Any = None
+    ) -> asyncio.TimerHandle:
+        """Also remember the timer, if it is a choice.
+
+        Where `asyncio.sleep` sets a timer, the stack is: this method, `call_later`, `sleep`, the coroutine. Only that
+        one frame is looked at, because making a frame object costs as much as setting a timer.
+        """
+        handle = _stock_call_at(self, when, callback, *args, context=context)
+        if self._ticks:
+            try:
+                if id(_getframe(3).f_code) in self._ticks:
+                    return handle
+            except ValueError:
+                pass
+        self._timers_set += 1
+        heapq.heappush(self._timers, (when, self._timers_set, handle))
+        return handle
+
+    def next_timer(self) -> float:
+        """Virtual time of the next timer that is a choice; infinity if there is none."""
+        timers = self._timers
+        if not timers:
+            return _INFINITY
+        due = self.time() + _RESOLUTION
+        while timers:
+            when, _, handle = timers[0]
+            if not handle.cancelled():
+                if when >= due:
+                    return moment(when - MONOTONIC)
+                self.fired = moment(when - MONOTONIC)
+            heapq.heappop(timers)
+        return _INFINITY
+
+    def run_until_idle(self) -> None:
+        """Iterate until nothing is ready: one or more iterations of the stock loop."""
+        self.run_forever()
+
+    def iterate(self) -> None:
+        """One iteration, whether or not anything is ready."""
+        self.stop()
+        self.run_forever()
+
+    def close(self) -> None:
+        super().close()
+        self._timers.clear()
+
+    def create_task(self, coro: Any, **kwargs: Any) -> asyncio.Task[Any]:
+        """As stock, with a `SimTask` (rule 4). A task factory that the program sets has its way."""
+        if self.get_task_factory() is not None:
+            return super().create_task(coro, **kwargs)
+        if self.is_closed():
+            raise RuntimeError("Event loop is closed")
+        self._tasks_made += 1
+        return SimTask(self._tasks_made, coro, loop=self, **kwargs)
+
+    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:  # type: ignore[override]
+        """Run it now (rule 3), seeing no running loop, as in a thread of a pool."""
+        future = self.create_future()
+        asyncio._set_running_loop(None)
+        try:
+            future.set_result(func(*args))
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except StopIteration as exc:
+            error = RuntimeError(f"{func!r} raised StopIteration")
+            error.__cause__ = exc
+            future.set_exception(error)
+        except BaseException as exc:
+            future.set_exception(exc)
+        finally:
+            asyncio._set_running_loop(self if self.is_running() else None)
+        return future
+
+    async def shutdown_default_executor(self, timeout: float | None = None) -> None:
+        """There is no executor."""
+
+    async def subprocess_exec(self, *args: Any, **kwargs: Any) -> Any:
+        """Refused before the stock loop sets up a watcher for children."""
+        raise self._world.refuse("asyncio.create_subprocess_exec() was called inside a world. " + _NO_CHILDREN)
+
+    async def subprocess_shell(self, *args: Any, **kwargs: Any) -> Any:
+        """As `subprocess_exec`."""
+        raise self._world.refuse("asyncio.create_subprocess_shell() was called inside a world. " + _NO_CHILDREN)
+
+    def add_signal_handler(self, sig: int, callback: Callable[..., object], *args: Any) -> None:  # type: ignore[override]
+        """On the process's own handlers; the real signals of this interpreter are left alone."""
+        if asyncio.iscoroutine(callback) or asyncio.iscoroutinefunction(callback):
+            raise TypeError("coroutines cannot be used with add_signal_handler()")
+        process = self._world.own_process()
+        process.set_signal_handler(sig, lambda *_: self.call_soon_threadsafe(callback, *args))
+
+    def remove_signal_handler(self, sig: int) -> bool:
+        """As `add_signal_handler`."""
+        return self._world.own_process().signal_handlers.pop(sig, None) is not None
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        """Nothing is reported by what is collected after its world, or at another world's expense."""
+        if self._world.listens():
+            super().call_exception_handler(context)
+
+    def default_exception_handler(self, context: dict[str, Any]) -> None:
+        """asyncio's own report, without object addresses, which differ from run to run."""
+        message = context.get("message") or "Unhandled exception in event loop"
+        _asyncio_logger.error(message, exc_info=context.get("exception"))
+
+
+_NO_CHILDREN = "A real process cannot live on a virtual clock: replace it by something the scenario provides."

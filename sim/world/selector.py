@@ -1,0 +1,148 @@
+"""The selector of a world's event loops: readiness of simulated sockets, and the place where the world moves.
+
+Each iteration of asyncio's loop begins with `select(timeout)`:
+
+- `timeout` is 0: there are callbacks to run, this is an *iteration boundary*. With granularity `iteration` the
+  world may deliver something here (a choice); with `turn` nothing happens.
+- `timeout` is positive or None: the loop is idle. If nothing but this loop's own next timer can happen, the clock
+  jumps to it at once. Otherwise the loop is stopped, and the world, not `run_forever`, decides whose turn it is.
+
+`select` never waits, and its answer is in the order of registration.
+"""
+
+from __future__ import annotations
+
+import selectors
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sim.world.loop import SimLoop
+    from sim.world.sockets import SimSocket
+    from sim.world.world import World
+
+LIVELOCK_ITERATIONS = 100_000
+"""Iterations of a loop at one moment of virtual time behind which it is held to spin for ever."""
+_INFINITY = float("inf")
+_READ, _WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
+_NOTHING: list[tuple[selectors.SelectorKey, int]] = []
+
+
+class SimSelector(selectors.BaseSelector):
+    """What `asyncio.SelectorEventLoop` is given in place of epoll."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._clock = world.clock
+        self._agenda = world.agenda
+        self._keys: dict[int, selectors.SelectorKey] = {}
+        self._socks: dict[int, SimSocket] = {}
+        self._map = _Map(self)
+        self._quiet_at = -1
+        self.spins = 0
+        """Iterations since the loop was last idle."""
+        self.loop: SimLoop
+
+    def lookup(self, fileobj: Any) -> int:
+        """The descriptor of a registered object, which may have been closed since."""
+        fd = fileobj if isinstance(fileobj, int) else int(fileobj.fileno())
+        if fd < 0:
+            for key in self._keys.values():
+                if key.fileobj is fileobj:
+                    return key.fd
+            raise ValueError(f"Invalid file descriptor: {fd}")
+        return fd
+
+    def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
+        if not events or events & ~(_READ | _WRITE):
+            raise ValueError(f"Invalid events: {events!r}")
+        fd = self.lookup(fileobj)
+        if fd in self._keys:
+            raise KeyError(f"{fileobj!r} (FD {fd}) is already registered")
+        self._socks[fd] = self._world.socket_of(fd)
+        key = self._keys[fd] = selectors.SelectorKey(fileobj, fd, events, data)
+        self._quiet_at = -1
+        return key
+
+    def unregister(self, fileobj: Any) -> selectors.SelectorKey:
+        fd = self.lookup(fileobj)
+        if fd not in self._keys:
+            raise KeyError(f"{fileobj!r} is not registered")
+        del self._socks[fd]
+        return self._keys.pop(fd)
+
+    def modify(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
+        fd = self.lookup(fileobj)
+        if fd not in self._keys:
+            raise KeyError(f"{fileobj!r} is not registered")
+        key = self._keys[fd] = self._keys[fd]._replace(events=events, data=data)
+        self._quiet_at = -1
+        return key
+
+    def get_key(self, fileobj: Any) -> selectors.SelectorKey:
+        return self._map[fileobj]
+
+    def get_map(self) -> Mapping[Any, selectors.SelectorKey]:
+        return self._map
+
+    def close(self) -> None:
+        self._keys.clear()
+        self._socks.clear()
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        """What is ready; see the module's docstring for what else happens here."""
+        agenda = self._agenda
+        if timeout == 0:
+            self.spins += 1
+            if agenda.lanes or self.spins > LIVELOCK_ITERATIONS:
+                agenda.iteration(self.spins)
+            return _NOTHING if self._quiet_at == self._world.touched else self._ready()
+        if self._quiet_at != self._world.touched:
+            ready = self._ready()
+            if ready:
+                self.spins += 1
+                if self.spins > LIVELOCK_ITERATIONS:
+                    agenda.iteration(self.spins)
+                return ready
+        self.spins = 0
+        until = _INFINITY if timeout is None else round(self._clock.now + timeout, 9)
+        if until < agenda.leap_limit and not agenda.lanes:
+            self._clock.now = until
+        else:
+            self.loop.idle_until = until
+            self.loop.stop()
+        return _NOTHING
+
+    def _ready(self) -> list[tuple[selectors.SelectorKey, int]]:
+        ready = []
+        for fd, key in self._keys.items():
+            sock = self._socks[fd]
+            events = _READ if key.events & _READ and sock.readable() else 0
+            if key.events & _WRITE and sock.writable():
+                events |= _WRITE
+            if events:
+                ready.append((key, events))
+        if not ready:
+            self._quiet_at = self._world.touched
+        return ready
+
+
+class _Map(Mapping[Any, selectors.SelectorKey]):
+    """What is registered, by file object or descriptor."""
+
+    def __init__(self, selector: SimSelector) -> None:
+        self._selector = selector
+
+    def __len__(self) -> int:
+        return len(self._selector._keys)
+
+    def __getitem__(self, fileobj: Any) -> selectors.SelectorKey:
+        try:
+            return self._selector._keys[self._selector.lookup(fileobj)]
+        except (KeyError, ValueError):
+            raise KeyError(f"{fileobj!r} is not registered") from None
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._selector._keys)

@@ -1,0 +1,416 @@
+"""One run's universe: clock, kernel, processes, scripts, entropy, trace.
+
+Theory of operation
+===================
+
+A world takes turns. First each event loop runs until it is idle; then the world lets *one* thing happen
+(`sim.world.agenda` decides which), and the loops run again.
+
+Rules for this file:
+
+1. Everything that a program could learn from outside its own code comes from here, and is the same in each run with
+   the same choices.
+2. A world ends in one of these ways: every script came to its end (and what it left behind settled); nothing can
+   happen any more although a script waits (`Stuck`); the virtual horizon was reached; something real was asked for
+   (`BoundaryError`); a script raised. The last two end it even if the code under test swallows the exception.
+3. While a run lasts no garbage is collected, because finalizers would run at moments that nobody chose.
+4. Nothing of a world outlives `close()`: no task, no warning, no log record.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import gc
+import logging
+import signal
+import sys
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import attrs
+
+from sim.errors import BoundaryError, Stuck, UsageError
+from sim.world import blame, boundary
+from sim.world.agenda import INFINITY, QUIET_SECONDS, Agenda
+from sim.world.choices import Choices
+from sim.world.clock import Clock, moment
+from sim.world.entropy import Entropy
+from sim.world.events import LoggedError, LoggedWarning, TcpSend
+from sim.world.fiber import Fiber
+from sim.world.host import Host
+from sim.world.kernel import Channel, Kernel, Segment
+from sim.world.lanes import Alarm, Mailbox, Post, route
+from sim.world.process import Process
+from sim.world.trace import Trace, without_addresses
+from sim.world.watchdog import Interruption, disarm
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Sequence
+
+    from sim.world.sockets import SimSocket
+
+__all__ = ["INFINITY", "QUIET_SECONDS", "Mailbox", "Post", "Settings", "World"]
+
+T = TypeVar("T")
+FIRST_FD = 1_000_000_000
+"""Descriptors of simulated sockets begin behind those that an operating system gives out."""
+FIRST_PID = 1_000
+
+
+@attrs.frozen
+class Settings:
+    """What a world is made with, besides its choices.
+
+    Attributes:
+        granularity: "turn" or "iteration" (rule 5 of `sim.world.agenda`).
+        latency: the interval, in virtual seconds, in which a segment arrives after it was sent.
+        horizon: virtual seconds at which a run is broken off.
+        settle: virtual seconds for which a world goes on after the last script has ended.
+        shutdown: whether the processes then get SIGTERM and the world waits for their exit.
+        seed: of the world's entropy.
+    """
+
+    granularity: str = attrs.field(default="turn")
+    latency: tuple[float, float] = attrs.field(default=(0.0, INFINITY))
+    horizon: float = 3_600.0
+    settle: float = 1.0
+    shutdown: bool = False
+    seed: int = 0
+
+    @granularity.validator
+    def _known(self, _attribute: object, value: str) -> None:
+        if value not in ("turn", "iteration"):
+            raise UsageError(f"granularity={value!r} does not exist. There are: turn, iteration.")
+
+    @latency.validator
+    def _interval(self, _attribute: object, value: tuple[float, float]) -> None:
+        if not 0 <= value[0] <= value[1]:
+            raise UsageError(f"latency={value!r} is no interval of virtual seconds: the least first, and not below 0.")
+
+
+class World:
+    """See the module's docstring. Use it as a context manager, or call `close()` when it is no longer needed.
+
+    Args:
+        choices: where its decisions come from.
+        settings: everything else.
+    """
+
+    def __init__(self, choices: Choices | None = None, settings: Settings | None = None) -> None:
+        self.choices = choices if choices is not None else Choices()
+        self.settings = settings if settings is not None else Settings()
+        self.clock = Clock()
+        self.trace = Trace(self.clock)
+        self.entropy = Entropy(self.settings.seed)
+        self.kernel = Kernel(self._in_flight)
+        self.agenda = Agenda(self, iterating=self.settings.granularity == "iteration")
+        self.processes: list[Process] = []
+        self.process: Process
+        """The process whose turn it is, or was last."""
+        self.fibers: list[Fiber] = []
+        self.refused: BoundaryError | None = None
+        self.failed: BaseException | None = None
+        """What the run will end with, even if the code under test swallows it."""
+        self.interrupted: Stuck | None = None
+        """What a watchdog broke in with."""
+        self.closed = False
+        self.horizon_reached = False
+        self.observer: Callable[[World, str], None] | None = None
+        """Called as `observer(world, what)` after each thing that happened, when the loops have done all they do of it."""
+        self.probes: dict[str, Callable[[], str]] = {}
+        self.notes: dict[str, Any] = {}
+        """What a scenario or a subject wants to be known of this run afterwards."""
+        self.touched = 0
+        self._fds: dict[int, SimSocket] = {}
+        self._next_fd = FIRST_FD
+        self._context = contextvars.Context()
+
+    def __enter__(self) -> World:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    # What scenarios and models use.
+
+    def choose(self, options: Sequence[T], about: str) -> T:
+        """One of `options`; the search tries each, beginning with the first."""
+        try:
+            return options[self.choices.choose(len(options), about)]
+        except BaseException as exc:
+            self.fail(exc)
+            raise
+
+    def start_process(
+        self, name: str, main: Callable[[], Coroutine[Any, Any, Any]], ticks: frozenset[int] = frozenset()
+    ) -> Process:
+        """A simulated process whose event loop runs the coroutine that `main` makes."""
+        return Process(self, name, main, ticks)
+
+    def start_script(
+        self, name: str, script: Callable[[Host], Coroutine[Any, Any, Any]], *, daemon: bool = False
+    ) -> Fiber:
+        """A scripted host. The world does not end before each that is no daemon has come to its end."""
+        return self.start_fiber(name, script(Host(self, name)), daemon=daemon)
+
+    def start_fiber(self, name: str, coroutine: Coroutine[Any, Any, Any], *, daemon: bool = True) -> Fiber:
+        """A coroutine that the world itself drives (see `sim.world.fiber`); it begins at once."""
+        fiber = Fiber(self, name, coroutine, daemon=daemon)
+        self.fibers.append(fiber)
+        fiber.resume()
+        return fiber
+
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> Alarm:
+        """Call `callback` after `seconds` of virtual time. The timer competes with deliveries."""
+        return self.agenda.call_later(seconds, callback)
+
+    def post(self, mailbox: Mailbox, callback: Callable[[], None], label: str, patience: float) -> None:
+        """Put a native thread's result in flight; it reaches its loop within `patience` virtual seconds."""
+        post = Post(callback, label)
+        post.earliest = self.clock.now
+        post.latest = moment(self.clock.now + patience)
+        post.sent_by = self.trace.cause
+        mailbox.segments.append(post)
+        self.agenda.put(mailbox, post)
+
+    def run_until(self, condition: Callable[[], bool], *, within: float) -> bool:
+        """While the scene is set: let the world run until `condition()`. Returns whether it came `within` seconds."""
+        return self._until(condition, self.clock.now + within, leap=False)
+
+    def probe(self, name: str, describe: Callable[[], str]) -> None:
+        """Let `describe()` be part of what tells one state of the world from another."""
+        self.probes[name] = describe
+
+    def state(self) -> tuple[tuple[str, str], ...]:
+        """What each probe says now, with what is in flight."""
+        lanes = [lane for lane in self.agenda.lanes if lane.segments]
+        flying = ", ".join(f"{route(lane)} {' '.join(map(str, lane.segments))}" for lane in lanes)
+        return (*((name, describe()) for name, describe in self.probes.items()), ("in flight", flying or "nothing"))
+
+    # What the parts of a world use.
+
+    def touch(self) -> None:
+        """Note that some socket's readiness may have changed."""
+        self.touched += 1
+
+    def new_fd(self, sock: SimSocket) -> int:
+        """A descriptor for a new socket."""
+        self._next_fd += 1
+        self._fds[self._next_fd] = sock
+        return self._next_fd
+
+    def drop_fd(self, fd: int) -> None:
+        """Forget a closed socket's descriptor."""
+        self._fds.pop(fd, None)
+
+    def socket_of(self, fd: int) -> SimSocket:
+        """The socket behind a descriptor."""
+        try:
+            return self._fds[fd]
+        except KeyError:
+            raise self.refuse(f"descriptor {fd} is not a simulated socket and was given to an event loop.") from None
+
+    def sockets_of(self, process: Process) -> list[SimSocket]:
+        """The open TCP sockets of a process, oldest first."""
+        return [sock for sock in self._fds.values() if sock.owner is process and not sock.paired]
+
+    def refuse(self, what: str) -> BoundaryError:
+        """The error for something real that was asked for; the run will end with it even if it is swallowed."""
+        error = BoundaryError(f"{what} At {blame.blame(sys._getframe(1))}")
+        if self.refused is None:
+            self.refused = error
+        self.fail(error)
+        return error
+
+    def fail(self, error: BaseException) -> None:
+        """Have the run end with `error`, whoever catches it before; the first one counts."""
+        if self.failed is None:
+            self.failed = error
+
+    @property
+    def current_name(self) -> str:
+        """Whose turn it is, for people."""
+        return self.process.name if self.processes else "world"
+
+    @property
+    def pid(self) -> int:
+        """What `os.getpid()` says: the current process's number."""
+        return FIRST_PID + (self.processes.index(self.process) if self.processes else 0)
+
+    def own_process(self) -> Process:
+        """The process whose turn it is.
+
+        Raises:
+            BoundaryError: there is none yet.
+        """
+        if not self.processes:
+            raise self.refuse("a signal was set, asked or raised inside a world that has no process yet.")
+        return self.process
+
+    def kill(self, pid: int, number: int) -> None:
+        """`os.kill` among this world's processes.
+
+        Raises:
+            BoundaryError: the process is a real one.
+        """
+        index = pid - FIRST_PID if pid else self.pid - FIRST_PID
+        if not 0 <= index < len(self.processes):
+            raise self.refuse(
+                f"os.kill({pid}, {number}) was called inside a world. Only its own processes can be killed."
+            )
+        if number:
+            self.processes[index].kill(number)
+
+    def listens(self) -> bool:
+        """Whether what code of this world reports now is part of its run."""
+        return self.trace.open and boundary.current_world() is self
+
+    def log(self, record: logging.LogRecord) -> None:
+        """Take a log record, in place of the handlers that the process has."""
+        if record.levelno < logging.WARNING:
+            return
+        kind = LoggedWarning if record.levelno < logging.ERROR else LoggedError
+        exc = record.exc_info[1] if isinstance(record.exc_info, tuple) else None
+        text = without_addresses(f"{type(exc).__name__}: {exc}") if exc is not None else None
+        message = without_addresses(record.getMessage())
+        self.trace.record(kind, self.current_name, record.levelname, record.name, message, text)
+
+    def _in_flight(self, channel: Channel, segment: Segment) -> None:
+        source, target = channel.source, channel.target
+        if source.name == "pair":
+            channel.deliver()
+            return
+        low, high = self.settings.latency
+        segment.earliest = moment(self.clock.now + low)
+        segment.latest = moment(self.clock.now + high)
+        event = self.trace.record(TcpSend, source.place, source.name, target.place, str(segment), segment.data)
+        segment.sent_by = event.seq
+        self.agenda.put(channel, segment)
+
+    # Running.
+
+    def run(self, play: Callable[[World], object]) -> None:
+        """Set the scene with `play(world)` and run to the end, in a context of its own.
+
+        It works from plain code and from inside a running event loop alike, and leaves that as it was.
+
+        Raises:
+            Stuck: nothing can happen any more although a script waits, or something goes on for ever.
+            BoundaryError: something real was asked for.
+            StartupError: a process ended before it was ready.
+        """
+        self._inside(self._run, play)
+
+    def _inside(self, function: Callable[..., object], *args: Any) -> None:
+        """Call `function` where this world is the one that answers, with nothing of the caller's to be seen."""
+        outer = asyncio._get_running_loop()
+        collecting = gc.isenabled()
+        asyncio._set_running_loop(None)
+        gc.disable()
+        try:
+            with boundary.Boundary(), boundary.activated(self):
+                self._context.run(function, *args)
+        finally:
+            if self.interrupted is not None:
+                disarm()
+            if collecting:
+                gc.enable()
+            asyncio._set_running_loop(outer)
+
+    def _run(self, play: Callable[[World], object]) -> None:
+        try:
+            play(self)
+            self.agenda.set_scene()
+            horizon = self.settings.horizon
+            if not self._until(self._scripts_done, horizon):
+                if self.clock.now >= horizon or self._goes_on():
+                    self.horizon_reached = True
+                    return
+                raise Stuck(self._deadlock())
+            self._until(_never, min(self.clock.now + self.settings.settle, horizon))
+            if self.settings.shutdown:
+                self._shut_down()
+        except (Exception, Interruption) as exc:
+            if self.failed is not None and exc is not self.failed:
+                raise self.failed from exc
+            raise
+        if self.failed is not None:
+            raise self.failed
+
+    def _scripts_done(self) -> bool:
+        return all(fiber.done or fiber.daemon for fiber in self.fibers)
+
+    def _goes_on(self) -> bool:
+        """Whether something could still happen, behind the horizon."""
+        return bool(self.agenda.heads()) or self.agenda.next_timer() < INFINITY
+
+    def _deadlock(self) -> str:
+        waiting = ", ".join(f.name for f in self.fibers if not f.daemon and not f.done)
+        parked = "".join(f" {p.name} stands still: {p.parked}." for p in self.processes if p.parked is not None)
+        return (
+            f"deadlock: {waiting} still waits at {self.clock.now:.3f} s of virtual time, and nothing is in flight and no "
+            f"timer is set that could end it.{parked} " + " ".join(f"{n}: {d()}." for n, d in self.probes.items())
+        ).rstrip()
+
+    def _shut_down(self) -> None:
+        for process in self.processes:
+            if not process.exited:
+                process.kill(signal.SIGTERM)
+        self._until(lambda: all(p.exited for p in self.processes), self.settings.horizon)
+
+    def _until(self, condition: Callable[[], bool], limit: float, *, leap: bool = True) -> bool:
+        """Take turns until `condition()`; False if nothing can happen any more before virtual time `limit`."""
+        agenda = self.agenda
+        while not condition():
+            alone = leap and len(self.processes) == 1
+            for process in self.processes:
+                if process.exited:
+                    process.close()
+                elif process.parked is None:
+                    if alone:
+                        agenda.allow_leaps(limit)
+                    else:
+                        agenda.leap_limit = 0.0
+                    process.run_until_idle()
+            agenda.show()
+            if self.failed is not None:
+                raise self.failed
+            if condition():
+                break
+            if not agenda.advance(limit):
+                return False
+        return True
+
+    def close(self) -> None:
+        """End everything that still runs. The trace is closed first: nothing of this is part of the run."""
+        if self.closed:
+            return
+        self.trace.open = False
+        self.closed = True
+        self.agenda.clear()
+        try:
+            self._inside(self._close)
+        except Interruption as exc:
+            raise self.interrupted or exc from None
+        finally:
+            self.agenda.clear()
+            self.probes.clear()
+            self.observer = None
+
+    def _close(self) -> None:
+        for fiber in list(self.fibers):
+            with contextlib.suppress(Exception):
+                fiber.cancel()
+        for process in self.processes:
+            process.close()
+        for sock in list(self._fds.values()):
+            sock.close()
+
+
+def _never() -> bool:
+    return False
+
+
+for _function in (World.run, World._run, World._close):
+    blame.edge(_function)
