@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, ClassVar
 import attrs
 import h11
 
+from models.tls import open_connection
 from sim.world.trace import Event
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Iterable
 
+    from models.tls import TlsConnection
     from sim.world.host import Connection, Host
     from sim.world.kernel import Address
 
@@ -69,26 +72,29 @@ class HttpClient:
 
     Args:
         host: the scripted host that it runs on.
+        tls: what to connect with; None: without TLS.
 
     Attributes:
-        connection: the TCP connection below, for a script that means to reset it or to send what is no HTTP.
+        connection: the connection below, for a script that means to reset it or to send what is no HTTP.
     """
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: Host, *, tls: ssl.SSLContext | None = None) -> None:
         self.host = host
-        self.connection: Connection
+        self.connection: Connection | TlsConnection
+        self._tls = tls
         self._wire = h11.Connection(h11.CLIENT)
         self._address: Address
         host.world.probe(host.name, lambda: f"{self._wire.our_state}/{self._wire.their_state}")
 
     async def connect(self, address: Address) -> None:
-        """Open the TCP connection.
+        """Open the connection.
 
         Raises:
             ConnectionRefusedError: nobody listens at `address`.
+            ssl.SSLError, ConnectionError: TLS does not come about.
         """
         self._address = address
-        self.connection = await self.host.connect(address)
+        self.connection = await open_connection(self.host, address, self._tls)
 
     async def request(
         self,

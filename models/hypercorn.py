@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from packaging.requirements import Requirement
 
     from models.application import Application
+    from models.tls import Certificate
     from sim.world.world import World
 
 
@@ -25,11 +26,16 @@ class Hypercorn:
     requirement: str
     versions: dict[str, str]
     kind: str = "real"
+    speaks: frozenset[str] = frozenset({"tls", "h2"})
 
-    def serve(self, world: World, application: Application, **options: Any) -> Server:
-        """Start it; `options` are attributes of `hypercorn.config.Config`."""
+    def serve(
+        self, world: World, application: Application, *, certificate: Certificate | None = None, **options: Any
+    ) -> Server:
+        """Start it, with TLS if there is a certificate; `options` are attributes of `hypercorn.config.Config`."""
         app = recorded(world, application)
         settings = {"bind": ["%s:%d" % ADDRESS], "errorlog": logging.getLogger("hypercorn.error"), **options}
+        if certificate is not None:
+            settings.update(certfile=certificate.chain, keyfile=certificate.key)
         config = Config.from_mapping(settings)
         return start(world, self.requirement, lambda: serve(app, config))  # type: ignore[arg-type]
 
@@ -37,4 +43,4 @@ class Hypercorn:
 def subject(requirement: Requirement) -> Hypercorn:
     """`hypercorn`."""
     extras(requirement, ())
-    return Hypercorn("hypercorn", installed(requirement, "h11", "wsproto"))
+    return Hypercorn("hypercorn", installed(requirement, "h11", "h2", "wsproto"))

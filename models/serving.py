@@ -32,6 +32,19 @@ class Server:
     process: Process
 
 
+def require(subject: Any, *features: str) -> None:
+    """Make sure that a subject speaks what a scenario is going to: "tls", "h2".
+
+    Raises:
+        UsageError: it does not.
+    """
+    missing = [feature for feature in features if feature not in getattr(subject, "speaks", ())]
+    if missing:
+        raise UsageError(
+            f"{subject.requirement} does not speak {' and '.join(missing)} here. uvicorn speaks tls; hypercorn tls and h2."
+        )
+
+
 def recorded(world: World, application: Application) -> Recorder:
     """The application behind the recorder; the world notes which it is, for a replay on a real process."""
     world.notes["application"] = application

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from packaging.requirements import Requirement
 
     from models.application import Application
+    from models.tls import Certificate
     from sim.world.world import World
 
 HTTP = ("h11", "httptools")
@@ -38,12 +39,17 @@ class Uvicorn:
     ws: str
     versions: dict[str, str]
     kind: str = "real"
+    speaks: frozenset[str] = frozenset({"tls"})
 
-    def serve(self, world: World, application: Application, **options: Any) -> Server:
-        """Start it; `options` are `uvicorn.Config`'s."""
+    def serve(
+        self, world: World, application: Application, *, certificate: Certificate | None = None, **options: Any
+    ) -> Server:
+        """Start it, with TLS if there is a certificate; `options` are `uvicorn.Config`'s."""
         app = recorded(world, application)
         host, port = ADDRESS
         settings: dict[str, Any] = {"log_config": None, "access_log": False, **options}
+        if certificate is not None:
+            settings.update(ssl_certfile=certificate.chain, ssl_keyfile=certificate.key)
         config = uvicorn.Config(app, host=host, port=port, http=self.http, ws=self.ws, **settings)
         return start(world, self.requirement, lambda: uvicorn.Server(config).serve(), ticks=TICKS)
 

@@ -13,14 +13,20 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import attrs
 import wsproto
 from wsproto import events as ws
+from wsproto.connection import Connection as Frames
 from wsproto.connection import ConnectionState
+from wsproto.extensions import PerMessageDeflate
 from wsproto.utilities import RemoteProtocolError
 
+from models.tls import open_connection
 from sim.world.trace import Event
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable, Iterable, Sequence
 
+    from models.http2 import Http2Client, Http2Stream
+    from models.tls import TlsConnection
     from sim.world.host import Connection, Host
     from sim.world.kernel import Address
 
@@ -152,23 +158,27 @@ class WebSocketClient:
 
     Args:
         host: the scripted host that it runs on.
+        tls: what to connect with; None: without TLS.
 
     Attributes:
-        connection: the TCP connection below, for a script that means to reset it or to send what is no WebSocket.
+        connection: the connection below, for a script that means to reset it or to send what is no WebSocket.
         open: whether messages can be sent: the handshake is done, no Close was sent or read, and what came was sound.
         close_code: the code of the Close frame that was read (1005 if it had none), or None.
         began_close: whether this side sent its Close first.
         subprotocol: the subprotocol that the server accepted, or None.
+        compressed: whether the server agreed to compress messages.
     """
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: Host, *, tls: ssl.SSLContext | None = None) -> None:
         self.host = host
-        self.connection: Connection
+        self.connection: Connection | TlsConnection | Http2Stream
+        self._tls = tls
         self.open = False
         self.close_code: int | None = None
         self.began_close = False
         self.subprotocol: str | None = None
-        self._wire = wsproto.WSConnection(wsproto.ConnectionType.CLIENT)
+        self.compressed = False
+        self._wire: wsproto.WSConnection | Frames = wsproto.WSConnection(wsproto.ConnectionType.CLIENT)
         self._arrived: list[ws.Event] = []
         self._parts: dict[str, list[Any]] = {"sends": [], "gets": []}
         self._over = False
@@ -186,19 +196,22 @@ class WebSocketClient:
         headers: Iterable[tuple[bytes, bytes]] = (),
         *,
         subprotocols: Iterable[str] = (),
+        deflate: bool = False,
     ) -> None:
-        """Open the TCP connection and complete the handshake.
+        """Open the connection and complete the handshake; with `deflate`, offer to compress messages (RFC 7692).
 
         Raises:
             Refused: the server answered with another status, or closed the connection.
             ConnectionRefusedError: nobody listens at `address`.
+            ssl.SSLError, ConnectionError: TLS does not come about.
         """
-        self.connection = await self.host.connect(address)
+        self.connection = await open_connection(self.host, address, self._tls)
         request = ws.Request(
             host=f"{address[0]}:{address[1]}",
             target=path,
             extra_headers=list(headers),
             subprotocols=list(subprotocols),
+            extensions=[PerMessageDeflate()] if deflate else [],
         )
         self._record(WsHandshake, "sends", path)
         self._write(self._wire.send(request), "GET upgrade")
@@ -209,7 +222,25 @@ class WebSocketClient:
         if not isinstance(event, ws.AcceptConnection):
             raise Refused(getattr(event, "status_code", None))
         self.subprotocol = event.subprotocol
+        self.compressed = any(isinstance(extension, PerMessageDeflate) for extension in event.extensions)
         self.open = not self._over
+
+    async def connect_over(self, http2: Http2Client, path: str = "/", headers: Iterable[tuple[str, str]] = ()) -> None:
+        """Have a stream of an HTTP/2 connection as the connection (RFC 8441).
+
+        Raises:
+            Refused: the server answered with another status than 200, or does not offer this.
+        """
+        self._record(WsHandshake, "sends", path)
+        stream = await http2.open_websocket(path, headers)
+        if stream is None or isinstance(stream, int):
+            if stream is not None:
+                self._record(WsHandshake, "gets", stream)
+            raise Refused(stream)
+        self._record(WsHandshake, "gets", 200)
+        self.connection = stream
+        self._wire = Frames(wsproto.ConnectionType.CLIENT)
+        self.open = True
 
     def send(self, *messages: ws.Event) -> None:
         """Send messages, each as a segment of its own. What cannot be sent any more is dropped."""

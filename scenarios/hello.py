@@ -3,7 +3,8 @@
 A client opens a connection, asks for `/1`, reads the answer to its end, asks for `/2` on the same connection, reads
 that answer and closes. Then the server is stopped with SIGTERM and shuts down gracefully, lifespan included.
 
-With `--param app=module:attribute` the application is one of your own; then only what ASGI and HTTP promise of every
+With `--param http=2` the client speaks HTTP/2, and with `--param certificate=FILE` (chain and key, in PEM format) both
+sides speak TLS, on servers that do. With `--param app=module:attribute` the application is one of your own; then only what ASGI and HTTP promise of every
 application is claimed.
 """
 
@@ -14,7 +15,10 @@ from typing import TYPE_CHECKING, Any
 from models.application import Application
 from models.asgi import AsgiIllegal, AsgiReceived, AsgiSend
 from models.http1 import HttpClient, HttpCutOff, HttpResponse
+from models.http2 import ALPN, Http2Client
 from models.rules import server_breaks_asgi
+from models.serving import require
+from models.tls import Certificate, client_context
 from models.uvicorn import COMBINATIONS
 from sim import Param, Scenario, Settings, Violation, always, eventually
 
@@ -25,16 +29,19 @@ if TYPE_CHECKING:
 DEFAULT_APP = "scenarios.applications:hello"
 
 
-def play(world: World, subject: Any, *, app: str) -> None:
-    server: Server = subject.serve(world, Application(app))
+def play(world: World, subject: Any, *, app: str, http: str, certificate: str) -> None:
+    secured = {"certificate": Certificate(certificate, certificate)} if certificate else {}
+    require(subject, *(["h2"] if http == "2" else []), *(["tls"] if secured else []))
+    server: Server = subject.serve(world, Application(app), **secured)
 
     async def client(host: Host) -> None:
-        http = HttpClient(host)
-        await http.connect(server.address)
+        tls = client_context(protocols=[ALPN] if http == "2" else []) if secured else None
+        connection = Http2Client(host, tls=tls) if http == "2" else HttpClient(host, tls=tls)
+        await connection.connect(server.address)
         for path in ("/1", "/2"):
-            if await http.request(path) is None:
+            if await connection.request(path) is None:
                 break
-        http.close()
+        connection.close()
 
     world.start_script("client", client)
 
@@ -79,6 +86,10 @@ scenario = Scenario(
     play=play,
     invariants=(requests_answered, lifespan_paired, server_breaks_asgi, application_legal),
     servers=(*COMBINATIONS, "hypercorn", "granian==1.4.1", "granian==1.4.2", "reference"),
-    params=(Param("app", DEFAULT_APP, "the application, as module:attribute"),),
+    params=(
+        Param("app", DEFAULT_APP, "the application, as module:attribute"),
+        Param("http", "1.1", "the version of HTTP", ("1.1", "2")),
+        Param("certificate", "", "a PEM file with the server's certificate and key; with it, TLS is spoken"),
+    ),
     settings=lambda **_: Settings(latency=(0.0, 0.1), shutdown=True),
 )

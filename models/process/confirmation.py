@@ -12,6 +12,7 @@ from models.process.plan import Plan
 from models.process.replay import replay
 from models.process.servers import driver_for
 from sim.errors import UsageError
+from sim.world.events import TcpSend
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -117,7 +118,7 @@ def confirm(
         say: told about the progress.
 
     Raises:
-        UsageError: no such interpreter, the server cannot be installed or has no driver, or nothing is to be replayed.
+        UsageError: no such interpreter, the server cannot be installed or has no driver, or nothing can be replayed.
         StartupError: the server process did not come up.
     """
     server = parse_requirement(requirement)
@@ -125,6 +126,8 @@ def confirm(
     plan = Plan.of(trace)
     if not plan.outer:
         raise UsageError("there is nothing to replay: in this run no client's segment reached the server.")
+    if any(event.segment not in ("SYN", "FIN", "RST") and not event.data for event in trace.of(TcpSend)):
+        raise UsageError("the run speaks TLS, whose bytes cannot be replayed on another server. Search without TLS.")
     environment = make(
         [*driver.to_install(server), *application.requires],
         python=python,

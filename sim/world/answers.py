@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import _thread
 import asyncio
+import contextvars
 import logging
 import multiprocessing.process
 import os
@@ -30,6 +31,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from sim.world import names, sockets
 from sim.world.disguise import RealSocket
+from sim.world.polling import SimPoll
 
 if TYPE_CHECKING:
     from sim.world.world import World
@@ -157,7 +159,8 @@ def _network() -> Iterator[Row]:
     for name in ("gethostbyaddr", "gethostbyname_ex"):
         yield socket, name, refusal(f"socket.{name}()", "A world has no name server.")
     yield asyncio.events, "new_event_loop", refusal("asyncio.new_event_loop()", _SELECTOR)
-    for name in ("select", "poll", "epoll", "devpoll", "kqueue"):
+    yield select, "poll", SimPoll
+    for name in ("select", "epoll", "devpoll", "kqueue"):
         yield select, name, refusal(f"select.{name}()", _SELECTOR)
 
 
@@ -180,9 +183,34 @@ def methods() -> Iterator[Row]:
     yield random.Random, "seed", _seed
     yield RealSocket, "__init__", refusal("a real socket", "Make it with socket.socket(), without a subclass.")
     yield selectors._BaseSelectorImpl, "__init__", refusal("a selector's constructor", _SELECTOR)
+    yield ssl.SSLContext, "wrap_bio", _without_tickets
     yield threading.Condition, "wait", _wait
     yield subprocess.Popen, "__init__", refusal("subprocess.Popen()", _PROCESS)
     yield multiprocessing.process.BaseProcess, "start", refusal("multiprocessing.Process.start()", _PROCESS)
+    try:
+        from anyio._backends._asyncio import AsyncIOBackend
+    except ImportError:  # not installed, or a version that has it elsewhere: then its threads are refused
+        return
+    yield AsyncIOBackend, "run_sync_in_worker_thread", _at_once
+
+
+async def _at_once(
+    _world: World, _cls: Any, func: Callable[..., Any], args: tuple[Any, ...], *_options: Any, **_more: Any
+) -> Any:
+    """What Starlette runs plain functions with: as `run_in_executor`, at once, in a copy of the context."""
+    context = contextvars.copy_context()
+    return await asyncio.get_running_loop().run_in_executor(None, lambda: context.run(func, *args))
+
+
+_real_wrap_bio = ssl.SSLContext.wrap_bio
+
+
+def _without_tickets(_world: World, self: ssl.SSLContext, *args: Any, **kwargs: Any) -> ssl.SSLObject:
+    """A server sends no session tickets: OpenSSL puts a random number of random length into each."""
+    if self.protocol is ssl.PROTOCOL_TLS_SERVER:
+        self.num_tickets = 0
+        self.options |= ssl.OP_NO_TICKET
+    return _real_wrap_bio(self, *args, **kwargs)
 
 
 _real_wait = threading.Condition.wait

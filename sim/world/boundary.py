@@ -137,7 +137,10 @@ class Boundary:
         for owner, name, inside in answers.methods():
             original = owner.__dict__[name]
             cls._methods.append((owner, name, original))
-            setattr(owner, name, _dispatch(original, inside))
+            if isinstance(original, classmethod):
+                setattr(owner, name, classmethod(_dispatch(original.__func__, inside)))
+            else:
+                setattr(owner, name, _dispatch(original, inside))
         disguise.put_on()
         abandon.listen()
         cls._replaced = replaced

@@ -11,7 +11,7 @@ from sim.world.trace import Event
 
 @attrs.define(slots=True)
 class TcpSend(Event):
-    """A segment entered flight; the actor is the side that sent it."""
+    """A segment entered flight; the actor is the side that sent it. What TLS has made random is left out of `data`."""
 
     kind: ClassVar[str] = "tcp.send"
     observable: ClassVar[bool] = False

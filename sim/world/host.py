@@ -18,10 +18,10 @@ T = TypeVar("T")
 
 
 class Connection:
-    """A scripted host's side of a TCP connection."""
+    """A scripted host's side of a TCP connection; `host` is that host."""
 
     def __init__(self, host: Host, endpoint: Endpoint) -> None:
-        self._host = host
+        self.host = host
         self._endpoint = endpoint
         self._changed = Signal()
         self._said_closed = False
@@ -42,14 +42,14 @@ class Connection:
         ):
             raise BlockingIOError(
                 errno.EAGAIN,
-                f"{self._host.name} writes {len(data):,} bytes, and the send buffer has room for {endpoint.room:,}, "
+                f"{self.host.name} writes {len(data):,} bytes, and the send buffer has room for {endpoint.room:,}, "
                 "because the peer does not read. Await drained() between smaller writes",
             )
         endpoint.send(data, label)
 
     async def drained(self, *, within: float | None = None) -> bool:
         """Wait until everything that was written is under way; False if it is not `within` so many virtual seconds."""
-        deadline = None if within is None else self._host.now + within
+        deadline = None if within is None else self.host.now + within
         while self._endpoint.queued:
             if not await self._wait(deadline):
                 return False
@@ -62,7 +62,7 @@ class Connection:
             ConnectionResetError: the peer reset the connection.
         """
         endpoint = self._endpoint
-        deadline = None if within is None else self._host.now + within
+        deadline = None if within is None else self.host.now + within
         while not endpoint.readable and not endpoint.closed:
             if not await self._wait(deadline):
                 return None
@@ -82,12 +82,12 @@ class Connection:
         if deadline is None:
             await self._changed
             return True
-        return await self._host.wait(self._changed, deadline - self._host.now)
+        return await self.host.wait(self._changed, deadline - self.host.now)
 
     def _closed(self, how: str) -> None:
         if not self._said_closed:
             self._said_closed = True
-            self._host.world.trace.record(TcpClosed, self._host.name, how)
+            self.host.world.trace.record(TcpClosed, self.host.name, how)
 
     def shut_write(self) -> None:
         """Say that nothing more will be sent (FIN); reading goes on."""

@@ -56,6 +56,8 @@ T = TypeVar("T")
 FIRST_FD = 1_000_000_000
 """Descriptors of simulated sockets begin behind those that an operating system gives out."""
 FIRST_PID = 1_000
+TLS_HANDSHAKE = b"\x16\x03"
+"""How each side of TLS begins (RFC 8446, 5.1), wherever in a connection that is; no other protocol here begins so."""
 
 
 @attrs.frozen
@@ -124,6 +126,8 @@ class World:
         self.touched = 0
         self._fds: dict[int, SimSocket] = {}
         self._next_fd = FIRST_FD
+        self._encrypted: set[str] = set()
+        """The connections that have begun to speak TLS."""
         self._context = contextvars.Context()
 
     def __enter__(self) -> World:
@@ -284,7 +288,12 @@ class World:
         low, high = self.settings.latency
         segment.earliest = moment(self.clock.now + low)
         segment.latest = moment(self.clock.now + high)
-        event = self.trace.record(TcpSend, source.place, source.name, target.place, str(segment), segment.data)
+        data = segment.data
+        if data.startswith(TLS_HANDSHAKE):
+            self._encrypted.add(source.name)
+        if source.name in self._encrypted:
+            data = b""
+        event = self.trace.record(TcpSend, source.place, source.name, target.place, str(segment), data)
         segment.sent_by = event.seq
         self.agenda.put(channel, segment)
 

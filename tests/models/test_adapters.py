@@ -89,6 +89,30 @@ def test_a_request_that_runs_is_finished_at_shutdown(server):
     assert played.received("lifespan")[-1] == {"type": "lifespan.shutdown"}
 
 
+@pytest.mark.parametrize("server", REAL)
+def test_shutdown_with_a_websocket_and_an_idle_connection_open(server):
+    """Both get their end from the server, and the process exits. uvicorn tells the application; hypercorn cancels it."""
+
+    async def client(host, server):
+        http = HttpClient(host)
+        await http.connect(server.address)
+        await http.request("/")
+        conversation = await opened(host, server)
+        host.world.call_later(1.0, lambda: server.process.kill(15))
+        await conversation.drain(within=60.0)
+        rest = await http.connection.receive(within=60.0)
+        while not server.process.exited:
+            await host.sleep(0.5)
+            assert host.now < 60.0
+        return conversation.close_code, rest
+
+    played = play(server, websocket(echo), client)
+    assert played.result == (1011 if server == "hypercorn" else 1012, b"")
+    told = played.received()[-1]["type"] == "websocket.disconnect"
+    assert told == (server != "hypercorn")
+    assert played.received("lifespan")[-1] == {"type": "lifespan.shutdown"}
+
+
 @pytest.mark.parametrize("server", EVERY)
 def test_a_startup_that_fails_is_told_with_its_reason(server):
     async def app(scope, receive, send):

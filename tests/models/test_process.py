@@ -537,6 +537,13 @@ def test_a_server_that_cannot_be(requirement, said):
         confirm(error_at_once(), ECHO, requirement=requirement, invariants=[no_flow_error])
 
 
+def test_a_run_that_spoke_tls_is_not_replayed():
+    story = Story().opens()
+    story.record(TcpSend, "client", "connection 1", "server", "text 'hi'", b"")
+    with pytest.raises(UsageError, match="speaks TLS"):
+        confirm(story.trace, ECHO, requirement="granian==1.3.2", invariants=[no_flow_error])
+
+
 def test_a_run_in_which_nothing_happened_is_not_replayed():
     with pytest.raises(UsageError, match="nothing to replay"):
         confirm(Trace(lambda: 0.0), ECHO, requirement="granian==1.3.2", invariants=[no_flow_error])

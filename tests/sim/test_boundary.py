@@ -6,6 +6,7 @@ import _socket
 import _thread
 import asyncio
 import concurrent.futures
+import contextvars
 import copy
 import datetime
 import functools
@@ -285,6 +286,7 @@ def test_closing_restores_everything() -> None:
     code = """
 import sys, gc
 import asyncio, concurrent.futures, multiprocessing, secrets, uuid, ssl, selectors, copyreg, hypercorn.asyncio, uvicorn
+import anyio._backends._asyncio
 import sim.world.world
 from sim.world import answers
 from sim.world.boundary import Boundary
@@ -558,7 +560,7 @@ REFUSALS = [
     Refusal("gethostbyname", lambda: socket.gethostbyname("example.org"), r"the name 'example\.org' was looked up"),
     Refusal("gethostbyaddr", lambda: socket.gethostbyaddr("1.2.3.4"), r"socket\.gethostbyaddr\(\)"),
     Refusal("select", lambda: select.select([], [], [], 0), r"select\.select\(\)"),
-    Refusal("poll", lambda: select.poll(), r"select\.poll\(\)"),
+    Refusal("poll", lambda: select.poll().poll(), r"select\.poll\(\) had to wait"),
     Refusal("epoll", lambda: select.epoll(), r"select\.epoll\(\)"),
     Refusal("selector", lambda: selectors.DefaultSelector(), r"a selector"),
     Refusal("SelectSelector", lambda: selectors.SelectSelector(), r"a selector"),
@@ -631,13 +633,46 @@ def test_what_asyncio_has_that_is_real_is_refused(coroutine: Callable[[], Any], 
 
 def test_the_line_of_a_program_that_reaches_through_another_library() -> None:
     """Behind an installed distribution: the program's own line counts."""
+    import anyio.from_thread
+
+    async def main() -> None:
+        with anyio.from_thread.start_blocking_portal():
+            pass
+
+    with pytest.raises(BoundaryError, match=r"At .*test_boundary\.py:\d+: with anyio\.from_thread\.start_blocking_p"):
+        run_main(main)
+
+
+def test_anyios_threads_run_at_once_as_an_executors_do() -> None:
+    import anyio.to_thread
+
+    variable = contextvars.ContextVar("variable", default="outside")
+
+    def plain(value: str) -> tuple[str, str, int]:
+        seen = variable.get()
+        variable.set(value)
+        with pytest.raises(RuntimeError, match="no running event loop"):
+            asyncio.get_running_loop()
+        return seen, variable.get(), threading.get_ident()
+
+    async def main() -> tuple[Any, str]:
+        variable.set("main")
+        return await anyio.to_thread.run_sync(plain, "worker"), variable.get()
+
+    assert run_main(main) == (("main", "worker", threading.get_ident()), "main")
+
+
+def test_what_an_anyio_thread_raises_is_raised() -> None:
     import anyio.to_thread
 
     async def main() -> None:
-        await anyio.to_thread.run_sync(print)
+        with pytest.raises(LookupError, match="lost"):
+            await anyio.to_thread.run_sync(failing)
 
-    with pytest.raises(BoundaryError, match=r"At .*test_boundary\.py:\d+: await anyio\.to_thread\.run_sync\(print\)"):
-        run_main(main)
+    def failing() -> None:
+        raise LookupError("lost")
+
+    run_main(main)
 
 
 def test_the_line_is_not_that_of_the_runs_caller() -> None:

@@ -1,0 +1,72 @@
+"""One schedule is one trace, byte for byte: from process to process, whatever the hash seed, and again and again."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+
+import pytest
+
+from models.uvicorn import COMBINATIONS
+from sim.registry import find_scenario, find_subject
+from sim.search.runner import Runner
+
+SERVERS = (*COMBINATIONS, "hypercorn", "granian==1.4.1", "reference")
+WAYS = 5
+"""How many ways of receiving the scenario chooses from: each is played by its first schedules."""
+
+PLAY = """
+import json, sys
+from tests.scenarios.test_determinism import SERVERS, digests
+print(json.dumps({server: digests(server) for server in SERVERS}))
+"""
+
+
+def digests(server: str, times: int = 1) -> list[str]:
+    """A digest of the trace of some schedules, each played so many times."""
+    runner = Runner(find_scenario("unsolicited_pong"), find_subject(server))
+    found = []
+    with runner.session():
+        for way in range(WAYS):
+            for picks in ((way,), (way, 1), (way, 0, 0, 1)):
+                for _ in range(times):
+                    run = runner.run(picks)
+                    found.append(hashlib.sha256(run.trace.to_jsonl().encode()).hexdigest())
+    return found
+
+
+@pytest.fixture(scope="module")
+def elsewhere():
+    """What three other processes make of the same schedules, each with a hash seed of its own."""
+    outputs = []
+    for seed in ("0", "1", "4711"):
+        done = subprocess.run(
+            [sys.executable, "-c", PLAY],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            timeout=240,
+            check=True,
+        )
+        outputs.append(done.stdout)
+    return outputs
+
+
+@pytest.mark.filterwarnings("ignore:remove second argument of ws_handler:DeprecationWarning")
+def test_in_three_processes_with_different_hash_seeds(elsewhere):
+    import json
+
+    assert len(set(elsewhere)) == 1
+    for server, theirs in json.loads(elsewhere[0]).items():
+        assert theirs == digests(server), server
+
+
+@pytest.mark.filterwarnings("ignore:remove second argument of ws_handler:DeprecationWarning")
+@pytest.mark.parametrize("server", SERVERS)
+def test_a_hundred_times_in_one_process(server):
+    runner = Runner(find_scenario("unsolicited_pong"), find_subject(server), params={"receiving": "polling"})
+    with runner.session():
+        traces = {runner.run((1, 0, 1)).trace.to_jsonl() for _ in range(100)}
+    assert len(traces) == 1
