@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from sim.search.parallel import explore_many
     from sim.search.report import Discovery, Observation, Report
     from sim.search.schedule import Schedule
+    from sim.world.faults import Faults
     from sim.world.host import Connection, Host
     from sim.world.trace import Event, Trace
     from sim.world.world import Settings, World
@@ -39,6 +40,7 @@ _HOMES = {
     "sim.search.parallel": ("explore_many",),
     "sim.search.report": ("Discovery", "Observation", "Report"),
     "sim.search.schedule": ("Schedule",),
+    "sim.world.faults": ("Faults",),
     "sim.world.host": ("Connection", "Host"),
     "sim.world.trace": ("Event", "Trace"),
     "sim.world.world": ("Settings", "World"),
@@ -53,6 +55,7 @@ __all__ = [
     "Discovery",
     "Divergence",
     "Event",
+    "Faults",
     "Host",
     "Invariant",
     "Observation",

@@ -75,6 +75,14 @@ def _params(_ctx: click.Context, _option: click.Parameter, values: Sequence[str]
     return given
 
 
+def _faults(_ctx: click.Context, _option: click.Parameter, value: str | None) -> dict[str, int] | None:
+    if value is None:
+        return None
+    from sim.world.faults import Faults
+
+    return Faults.parse(value)
+
+
 @cli.command(short_help="Run every order that a scenario allows, and judge each.")
 @click.argument("scenario")
 @click.option(
@@ -109,6 +117,13 @@ def _params(_ctx: click.Context, _option: click.Parameter, values: Sequence[str]
 )
 @click.option(
     "--horizon", type=ABOVE_0, metavar="S", help="Bound on the virtual seconds of one order. Default: the scenario's."
+)
+@click.option(
+    "--faults",
+    metavar="NAME=N,...",
+    callback=_faults,
+    help="Faults that may strike, and how often in one order: cut, merge, stall, fin, rst, lose, refuse, sigterm, sigint, "
+    "cancel, late, clock. Default: the scenario's.",
 )
 @click.option("--jobs", type=AT_LEAST_1, metavar="N", help="Processes to work in. Default: one for each processor.")
 @click.option(

@@ -2,6 +2,7 @@
 
 from models.asgi.events import (
     AppCalled,
+    AppCancelled,
     AppRaised,
     AppReturned,
     AsgiIllegal,
@@ -19,6 +20,7 @@ from models.asgi.recorder import Recorder
 __all__ = [
     "MACHINES",
     "AppCalled",
+    "AppCancelled",
     "AppRaised",
     "AppReturned",
     "AsgiIllegal",

@@ -45,6 +45,16 @@ class AppReturned(Event):
 
 
 @attrs.define(slots=True)
+class AppCancelled(Event):
+    """The application ended by its task's cancellation: the server's doing, or a fault's."""
+
+    kind: ClassVar[str] = "app.cancelled"
+
+    def describe(self) -> str:
+        return "is cancelled"
+
+
+@attrs.define(slots=True)
 class AppRaised(Event):
     """An exception left the application."""
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from models.asgi.events import (
     AppCalled,
+    AppCancelled,
     AppRaised,
     AppReturned,
     AsgiIllegal,
@@ -65,11 +66,13 @@ class Recorder:
         call = _Call(actor, self._record, receive, send, Conversation(MACHINES[kind]))
         if self._world is not None and kind != "lifespan":
             self._world.probe(actor, call.describe)
+            self._world.may_cancel(actor, asyncio.current_task())
         self._record(AppCalled, actor, kind, scope.get("path", ""))
         try:
             await self._app(scope, call.receive, call.send)
         except asyncio.CancelledError:
             call.ended = "cancelled"
+            self._record(AppCancelled, actor)
             raise
         except BaseException as exc:
             call.ended = f"dead: {type(exc).__name__}"

@@ -25,6 +25,7 @@ _TELLING = frozenset(
     {
         "app.raised",
         "app.returned",
+        "app.cancelled",
         "asgi.illegal",
         "asgi.receive_cancelled",
         "asgi.receive_failed",

@@ -53,6 +53,7 @@ def explore(
     max_choices: int = DEFAULT_MAX_CHOICES,
     max_seconds: float | None = None,
     horizon: float | None = None,
+    faults: Mapping[str, int] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Report:
     """Run every order that a scenario allows against one server, and judge each.
@@ -70,6 +71,8 @@ def explore(
         max_choices: bound on the choices of one run; behind it every pick is 0.
         max_seconds: bound on the real time of the search, looked at between runs.
         horizon: bound on the virtual seconds of one run. None: as the scenario says.
+        faults: how often each fault may strike in one run, by name (see `sim.world.faults`), and no others; None: as the
+            scenario says.
         on_progress: called about ten times a second, between runs.
 
     Returns:
@@ -93,7 +96,7 @@ def explore(
     ):
         if value is not None and not value > 0:
             raise UsageError(f"{name}={value!r} is not above 0. Leave it out to have no bound of your own.")
-    runner = Runner(found, subject, params=params, granularity=granularity, horizon=horizon)
+    runner = Runner(found, subject, params=params, granularity=granularity, horizon=horizon, faults=faults)
     tally = Tally(runner)
     policy = POLICIES[search]()
     bound: Bound | None = None
@@ -134,6 +137,7 @@ def explore(
             "max_choices": max_choices,
             "max_seconds": max_seconds,
             "horizon": horizon,
+            "faults": faults,
         },
     )
 
@@ -176,7 +180,14 @@ def replay(
         if name != asked:
             raise UsageError(f"the schedule is of the {what} {name!r}, and this is {asked!r}. Replay it with its own.")
     _one_of("granularity", schedule.granularity, GRANULARITIES)
-    runner = Runner(found, subject, params=schedule.params, granularity=schedule.granularity, horizon=schedule.horizon)
+    runner = Runner(
+        found,
+        subject,
+        params=schedule.params,
+        granularity=schedule.granularity,
+        horizon=schedule.horizon,
+        faults=schedule.faults,
+    )
     have = runner.versions()
     if not any_version and have != schedule.versions:
         names = sorted(n for n in {*have, *schedule.versions} if have.get(n) != schedule.versions.get(n))
@@ -208,5 +219,10 @@ def replayed(schedule: Schedule, *, scenario: Scenario | None = None, server: Su
         complete=False,
         bound=Bound("replay", 1, "search instead"),
         seconds=time.perf_counter() - started,
-        settings={"params": schedule.params, "granularity": schedule.granularity, "horizon": schedule.horizon},
+        settings={
+            "params": schedule.params,
+            "granularity": schedule.granularity,
+            "horizon": schedule.horizon,
+            "faults": schedule.faults,
+        },
     )

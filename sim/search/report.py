@@ -107,6 +107,7 @@ class Report:
         settings: how to search again: parameters, granularity and bounds.
         subject: the server itself, to run more with.
         unwitnessed: each `sometimes` that no run has shown yet, if not all were tried.
+        faults: how often each could strike in one run.
     """
 
     scenario: Scenario
@@ -123,6 +124,7 @@ class Report:
     settings: dict[str, Any]
     subject: Subject | None = attrs.field(default=None, eq=False)
     unwitnessed: tuple[str, ...] = ()
+    faults: dict[str, int] = attrs.field(factory=dict)
 
     def __repr__(self) -> str:
         name = self.scenario.name if self.scenario is not None else "?"
@@ -176,7 +178,7 @@ class Report:
 
     def to_json(self) -> dict[str, Any]:
         """The report as JSON types."""
-        return {
+        answer: dict[str, Any] = {
             "server": self.server,
             "kind": self.kind,
             "verdict": self.verdict,
@@ -198,3 +200,6 @@ class Report:
             ],
             "observed": {o.name: o.runs for o in self.observed},
         }
+        if self.faults:
+            answer["faults"] = self.faults
+        return answer

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from sim.check.invariants import PROGRESS, Violation
-from sim.errors import SimError, Stuck
+from sim.errors import SimError, Stuck, UsageError
 from sim.search.collector import Collector
 from sim.search.failure import replay_line
 from sim.search.interrupts import Interrupts
@@ -18,6 +18,7 @@ from sim.search.schedule import Schedule, python_version
 from sim.world.active import outside
 from sim.world.boundary import Boundary
 from sim.world.choices import Choices
+from sim.world.faults import NAMES, Faults
 from sim.world.world import Settings, World
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ class Runner:
         params: the scenario's parameters, as given.
         granularity: "turn" or "iteration"; None: the scenario's own.
         horizon: virtual seconds; None: the scenario's own.
+        faults: how often each may strike, by name; None: as the scenario says.
     """
 
     def __init__(
@@ -82,6 +84,7 @@ class Runner:
         params: Mapping[str, Any] | None = None,
         granularity: str | None = None,
         horizon: float | None = None,
+        faults: Mapping[str, int] | None = None,
     ) -> None:
         self.scenario = scenario
         self.subject = subject
@@ -91,8 +94,11 @@ class Runner:
             settings = attrs.evolve(settings, granularity=granularity)
         if horizon is not None:
             settings = attrs.evolve(settings, horizon=horizon)
+        if faults is not None:
+            settings = attrs.evolve(settings, faults=_overridden(settings.faults, faults))
         self.settings: Settings = settings
         self._horizon = horizon
+        self._faults = dict(faults) if faults is not None else None
         self._defaults = scenario.arguments()
         self._interrupts = Interrupts()
 
@@ -182,8 +188,21 @@ class Runner:
             self.settings.granularity,
             self.versions(),
             self._horizon,
+            self._faults,
         )
 
     def versions(self) -> dict[str, str]:
         """What a schedule's meaning depends on."""
         return {"python": python_version(), **self.subject.versions}
+
+
+def _overridden(faults: Faults, given: Mapping[str, int]) -> Faults:
+    """Exactly those that are given, cut where the scenario cuts.
+
+    Raises:
+        UsageError: there is no such fault, or no such number.
+    """
+    unknown = sorted(name for name in given if name not in NAMES)
+    if unknown:
+        raise UsageError(f"the fault {unknown[0]!r} does not exist. There are: {', '.join(NAMES)}.")
+    return Faults(**given, cuts=faults.cuts)

@@ -49,6 +49,7 @@ class Schedule:
         params: parameters that differ from the defaults.
         granularity: "turn" or "iteration".
         horizon: virtual seconds, or None for the scenario's own.
+        faults: how often each may strike, or None for what the scenario allows.
         versions: of Python (two places) and of the subject's distributions.
     """
 
@@ -59,6 +60,7 @@ class Schedule:
     granularity: str = "turn"
     versions: dict[str, str] = attrs.field(factory=dict)
     horizon: float | None = None
+    faults: dict[str, int] | None = None
 
     @property
     def deviations(self) -> int:
@@ -68,6 +70,8 @@ class Schedule:
     def to_blob(self) -> str:
         """The printed form."""
         record = [self.scenario, self.server, self.granularity, self.params, self.versions, self.horizon, self.picks]
+        if self.faults is not None:
+            record.append(self.faults)
         packed = zlib.compress(json.dumps(record, separators=(",", ":"), sort_keys=True).encode(), 9)
         return MARK + _encode(zlib.crc32(packed).to_bytes(4, "big") + packed)
 
@@ -110,14 +114,16 @@ class Schedule:
     @classmethod
     def _of(cls, record: Any) -> Schedule:
         """The schedule that a record in a blob stands for; ValueError or TypeError if it is none."""
-        scenario, server, granularity, params, versions, horizon, picks = record
+        scenario, server, granularity, params, versions, horizon, picks, *more = record
+        (faults,) = more or (None,)
         texts = [scenario, server, granularity, *params, *versions, *versions.values()]
         fits = isinstance(params, dict) and all(type(text) is str for text in texts)
         if not fits or not all(type(pick) is int and pick >= 0 for pick in picks):
             raise ValueError
-        return cls(
-            scenario, server, picks, params, granularity, versions, horizon if horizon is None else float(horizon)
-        )
+        if faults is not None and not all(type(times) is int and times >= 0 for times in faults.values()):
+            raise ValueError
+        virtual = horizon if horizon is None else float(horizon)
+        return cls(scenario, server, picks, params, granularity, versions, virtual, faults)
 
 
 def _encode(data: bytes) -> str:

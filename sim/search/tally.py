@@ -140,4 +140,5 @@ class Tally:
             settings,
             runner.subject,
             () if complete else tuple(invariant.name for invariant in self._unwitnessed),
+            runner.settings.faults.budget(),
         )

@@ -109,6 +109,7 @@ def _runner(report: Report) -> Runner:
         params=settings.get("params"),
         granularity=settings.get("granularity"),
         horizon=settings.get("horizon"),
+        faults=settings.get("faults"),
     )
 
 

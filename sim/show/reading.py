@@ -30,9 +30,10 @@ DOING = {
     "asgi.send_failed": "is at work",
     "app.returned": "has returned",
     "app.raised": "is dead",
+    "app.cancelled": "is cancelled",
 }
 """What an application is doing from this event on."""
-OVER = ("has returned", "is dead")
+OVER = ("has returned", "is dead", "is cancelled")
 SILENT = ("SYN", "FIN", "RST")
 
 

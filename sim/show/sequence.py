@@ -217,7 +217,7 @@ class _Drawing:
             self._add(event, "arrow", server, app, phrase.replace("is called for", "call:"))
         elif kind in ("asgi.receive_failed", "asgi.send_failed"):
             self._add(event, "arrow", server, app, without_verb(phrase).partition(" out of ")[0])
-        elif kind in ("app.returned", "app.raised"):
+        elif kind in ("app.returned", "app.raised", "app.cancelled"):
             self._add(event, "arrow", app, server, phrase.partition("(")[0], dashed=True)
         elif kind == "asgi.receive_cancelled":
             self._add(event, "arrow", app, server, "cancels receive()", dashed=True)

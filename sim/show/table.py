@@ -67,6 +67,10 @@ def cells(report: Report) -> tuple[str, ...]:
 def details(reports: Sequence[Report], *, width: int = WIDTH) -> Iterator[RenderableType]:
     """What goes under the table: the first violation in full, the others in a line each, and what the runs came to."""
     told = False
+    faults = {", ".join(f"{name}={times}" for name, times in report.faults.items()) for report in reports}
+    if any(faults):
+        yield Text()
+        yield Text(f"Faults that could strike in one order: {'; '.join(sorted(faults))}")
     for report in reports:
         if report.discovery is not None:
             yield Text()

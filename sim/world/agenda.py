@@ -12,7 +12,7 @@ Rules for this file:
 1. **Time is a constraint, not a race.** Each thing under way has an interval in which it may arrive, from its link's
    latency. It may happen next if some real world has it happen next: a timer does not fire behind a delivery that
    must come first, and the reverse. The clock takes the earliest time that the pick allows, and never goes back.
-2. Pick 0 is first in, first out: the oldest thing under way, and timers only when nothing is.
+2. Pick 0 is first in, first out: the oldest thing under way, and timers only when nothing is. Faults come last.
 3. What a server may get before a timer of an event loop is tried twice: as early as it can, and at the timer's own
    moment, just before it, so that the loop finds data and timer in one iteration. A script has no iterations: what it
    gets, it gets early, and what it answers is then tried before and behind the timer.
@@ -42,6 +42,7 @@ from sim.world.selector import LIVELOCK_ITERATIONS
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from sim.world.faults import Strike
     from sim.world.lanes import Item, Lane
     from sim.world.world import World
 
@@ -54,11 +55,12 @@ LIVELOCK_EVENTS = 100_000
 
 @attrs.frozen
 class _Plan:
-    """What was decided to happen next: the head of a lane, or (None) the next timer; and when."""
+    """What was decided to happen next: a fault, the head of a lane, or (None) the next timer; and when."""
 
     lane: Lane | None
     item: Item | None
     when: float
+    strike: Strike | None = None
 
 
 class Agenda:
@@ -80,6 +82,7 @@ class Agenda:
         self._events_at = 0.0
         self._timer_of = ""
         self._happened: str | None = None
+        self._striker = world.striker
 
     # What comes on it.
 
@@ -151,12 +154,15 @@ class Agenda:
         plan = self._plan
         if plan is None or not self._possible(plan, timer):
             plan = self._decide(timer, limit)
+            if plan.strike is not None:
+                self._strike(plan.strike)
+                return True
         self._plan = plan
         upcoming = min(plan.when, tick)
         if upcoming == INFINITY or upcoming > limit:
-            return False
+            return self._somebody_resumes()
         if plan.lane is None and timer == INFINITY and tick > self._last_event + QUIET_SECONDS:
-            return False
+            return self._somebody_resumes()
         if tick < plan.when:
             self._move_to(tick)
             return True
@@ -195,10 +201,10 @@ class Agenda:
     def _decide(self, timer: float, limit: float) -> _Plan:
         """What happens next, where nothing is decided yet: rules 1 to 3."""
         heads = self.heads()
-        if not heads:
+        if not heads and (self._striker is None or timer > limit):
             return _Plan(None, None, timer)
         now = self._clock.now
-        deadline = min(lane.segments[0].latest for lane in heads)
+        deadline = min([lane.segments[0].latest for lane in heads], default=INFINITY)
         reach = min(deadline, timer, limit)
         early = [lane for lane in heads if lane.segments[0].earliest <= reach]
         contested = timer <= deadline and timer <= limit
@@ -209,8 +215,11 @@ class Agenda:
         )
         if not early and not contested:
             return _Plan(None, None, INFINITY)
-        width = len(early) + len(late) + contested
-        pick = self._world.choices.choose(width, Menu(None, early, late, contested)) if width > 1 else 0
+        strikes = self._striker.options(early) if self._striker is not None else ()
+        width = len(early) + len(late) + contested + len(strikes)
+        pick = self._world.choices.choose(width, Menu(None, early, late, contested, strikes)) if width > 1 else 0
+        if strikes and pick >= width - len(strikes):
+            return _Plan(None, None, now, strikes[pick - width])
         if pick < len(early):
             lane = early[pick]
             return _Plan(lane, lane.segments[0], max(now, lane.segments[0].earliest))
@@ -234,17 +243,42 @@ class Agenda:
             heads = [lane for lane in self.heads() if lane.segments[0].earliest <= self._clock.now]
             if not heads:
                 return
-            pick = world.choices.choose(len(heads) + 1, Menu("the loop runs on", heads))
+            strikes = self._striker.options(heads) if self._striker is not None else []
+            menu = Menu("the loop runs on", heads, strikes=strikes)
+            pick = world.choices.choose(len(heads) + 1 + len(strikes), menu)
             if pick == 0:
                 return
-            self._happen(heads[pick - 1])
+            if pick <= len(heads):
+                self._happen(heads[pick - 1])
+            else:
+                self._strike(strikes[pick - 1 - len(heads)])
 
     # What happens.
+
+    def _strike(self, strike: Strike) -> None:
+        self._plan = None
+        strike()
+        self._note(str(strike))
+
+    def _somebody_resumes(self) -> bool:
+        return self._striker is not None and self._striker.resume_somebody()
+
+    def iterated(self, *, idle: bool) -> None:
+        """A loop is at an iteration boundary, while cancellations are to come (see `sim.world.faults`)."""
+        assert self._striker is not None
+        self._striker.iterated(idle=idle)
+
+    @property
+    def armed(self) -> bool:
+        """Whether cancellations are to come."""
+        return self._striker is not None and bool(self._striker.armed)
 
     def _ring(self) -> None:
         """Fire the timer whose time has come: a script's here; a loop's when it next iterates."""
         world = self._world
         world.trace.cause = None
+        if self._striker is not None:
+            self._striker.happens()
         if self.next_alarm() <= self._clock.now:
             _, _, alarm = heapq.heappop(self._alarms)
             callback, alarm.callback = alarm.callback, None
@@ -258,6 +292,8 @@ class Agenda:
 
     def _happen(self, lane: Lane) -> None:
         self.show()
+        if self._striker is not None:
+            self._striker.happens()
         self._last_event = self._clock.now
         trace = self._world.trace
         item = lane.segments[0]

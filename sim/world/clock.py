@@ -20,10 +20,12 @@ def moment(seconds: float) -> float:
 class Clock:
     """Seconds since the world began, as a float; only the world moves it, and only forward."""
 
-    __slots__ = ("now",)
+    __slots__ = ("jumped", "now")
 
     def __init__(self) -> None:
         self.now = 0.0
+        self.jumped = 0.0
+        """Seconds by which the wall clock was set ahead."""
 
     def monotonic(self) -> float:
         """Seconds of the world's monotonic clock."""
@@ -31,7 +33,7 @@ class Clock:
 
     def wall(self) -> float:
         """Seconds since the Unix epoch on the world's wall clock."""
-        return EPOCH + self.now
+        return EPOCH + self.now + self.jumped
 
     def __call__(self) -> float:
         return self.now

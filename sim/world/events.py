@@ -53,6 +53,19 @@ class TcpClosed(Event):
 
 
 @attrs.define(slots=True)
+class Fault(Event):
+    """A fault struck (see `sim.world.faults`); the actor is who is hit, `fault` its name."""
+
+    kind: ClassVar[str] = "tcp.fault"
+    observable: ClassVar[bool] = False
+    fault: str
+    what: str
+
+    def describe(self) -> str:
+        return f"{self.what} (fault)"
+
+
+@attrs.define(slots=True)
 class HandedOver(Event):
     """A native thread's result reached the event loop; the actor is the process."""
 

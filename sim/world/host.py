@@ -25,6 +25,8 @@ class Connection:
         self._endpoint = endpoint
         self._changed = Signal()
         self._said_closed = False
+        self.stalled = False
+        """Whether this side does not read (a fault)."""
         endpoint.watcher = self._changed.fire
 
     def send(self, data: bytes, label: str = "") -> None:
@@ -63,7 +65,7 @@ class Connection:
         """
         endpoint = self._endpoint
         deadline = None if within is None else self.host.now + within
-        while not endpoint.readable and not endpoint.closed:
+        while (self.stalled or not endpoint.readable) and not endpoint.closed:
             if not await self._wait(deadline):
                 return None
         if endpoint.closed:
@@ -104,9 +106,49 @@ class Connection:
         self._changed.fire()
 
     @property
+    def name(self) -> str:
+        """The kernel's name for it."""
+        return self._endpoint.name
+
+    @property
+    def closed(self) -> bool:
+        """Whether this side has closed it."""
+        return self._endpoint.closed
+
+    @property
+    def write_shut(self) -> bool:
+        """Whether this side has said that it will send nothing more."""
+        return self._endpoint.fin_queued
+
+    @property
     def connected(self) -> bool:
         """Whether the connection was established and not reset."""
         return self._endpoint.connected and not self._endpoint.reset
+
+    # What faults do.
+
+    def stall(self) -> None:
+        """Have this side read nothing until `resume`, whatever arrives."""
+        self.stalled = True
+
+    def resume(self) -> None:
+        """Have it read again."""
+        self.stalled = False
+        self._changed.fire()
+
+    def cut_off(self) -> None:
+        """Have the network reset the connection for both sides."""
+        endpoint = self._endpoint
+        endpoint.inbound.clear()
+        endpoint.error = errno.ECONNRESET
+        endpoint.outbound.clear()
+        endpoint._send_reset()
+        endpoint.watcher()
+
+    def fall_silent(self) -> None:
+        """Lose what is under way. It stays unacknowledged: who waits for room in a buffer waits for ever."""
+        self._endpoint.inbound.segments.clear()
+        self._endpoint.outbound.segments.clear()
 
 
 class Host:
@@ -131,6 +173,7 @@ class Host:
         endpoint = kernel.connect(kernel.ephemeral("127.0.0.1"), address, label=self.name)
         endpoint.scripted = True
         connection = Connection(self, endpoint)
+        self.world.connections.append(connection)
         while not endpoint.connected:
             await connection._changed
             if endpoint.reset:

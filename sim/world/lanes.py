@@ -65,21 +65,28 @@ class Alarm:
 class Menu:
     """What there was to pick from; text is made only when somebody reads it."""
 
-    __slots__ = ("_early", "_first", "_late", "_timer")
+    __slots__ = ("_early", "_first", "_late", "_strikes", "_timer")
 
     def __init__(
-        self, first: str | None, early: Sequence[Lane], late: Sequence[Lane] = (), timer: bool = False
+        self,
+        first: str | None,
+        early: Sequence[Lane],
+        late: Sequence[Lane] = (),
+        timer: bool = False,
+        strikes: Sequence[object] = (),
     ) -> None:
         self._first = first
         self._early = [(route(lane), lane.segments[0]) for lane in early]
         self._late = [(route(lane), lane.segments[0]) for lane in late]
         self._timer = timer
+        self._strikes = strikes
 
     def __str__(self) -> str:
         options = [self._first] if self._first else []
         options += [f"{where} {item}" for where, item in self._early]
         options += [f"{where} {item} just before the timer" for where, item in self._late]
-        return " | ".join(options + (["a timer fires first"] if self._timer else []))
+        options += ["a timer fires first"] if self._timer else []
+        return " | ".join(options + [str(strike) for strike in self._strikes])
 
 
 def scripted(lane: Lane) -> bool:

@@ -96,6 +96,8 @@ class SimSelector(selectors.BaseSelector):
         agenda = self._agenda
         if timeout == 0:
             self.spins += 1
+            if agenda.armed:
+                agenda.iterated(idle=False)
             if agenda.lanes or self.spins > LIVELOCK_ITERATIONS:
                 agenda.iteration(self.spins)
             return _NOTHING if self._quiet_at == self._world.touched else self._ready()
@@ -103,10 +105,14 @@ class SimSelector(selectors.BaseSelector):
             ready = self._ready()
             if ready:
                 self.spins += 1
+                if agenda.armed:
+                    agenda.iterated(idle=False)
                 if self.spins > LIVELOCK_ITERATIONS:
                     agenda.iteration(self.spins)
                 return ready
         self.spins = 0
+        if agenda.armed:
+            agenda.iterated(idle=True)
         until = _INFINITY if timeout is None else round(self._clock.now + timeout, 9)
         if until < agenda.leap_limit and not agenda.lanes:
             self._clock.now = until

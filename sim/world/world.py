@@ -37,6 +37,7 @@ from sim.world.choices import Choices
 from sim.world.clock import Clock, moment
 from sim.world.entropy import Entropy
 from sim.world.events import LoggedError, LoggedWarning, TcpSend
+from sim.world.faults import Faults, Striker
 from sim.world.fiber import Fiber
 from sim.world.host import Host
 from sim.world.kernel import Channel, Kernel, Segment
@@ -48,6 +49,8 @@ from sim.world.watchdog import Interruption, disarm
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
+    from sim.world.host import Connection
+    from sim.world.loop import SimLoop
     from sim.world.sockets import SimSocket
 
 __all__ = ["INFINITY", "QUIET_SECONDS", "Mailbox", "Post", "Settings", "World"]
@@ -71,6 +74,7 @@ class Settings:
         settle: virtual seconds for which a world goes on after the last script has ended.
         shutdown: whether the processes then get SIGTERM and the world waits for their exit.
         seed: of the world's entropy.
+        faults: what may go wrong, and how often in one run.
     """
 
     granularity: str = attrs.field(default="turn")
@@ -79,6 +83,7 @@ class Settings:
     settle: float = 1.0
     shutdown: bool = False
     seed: int = 0
+    faults: Faults = attrs.field(factory=Faults)
 
     @granularity.validator
     def _known(self, _attribute: object, value: str) -> None:
@@ -106,11 +111,14 @@ class World:
         self.trace = Trace(self.clock)
         self.entropy = Entropy(self.settings.seed)
         self.kernel = Kernel(self._in_flight)
+        self.striker = Striker(self, self.settings.faults) if self.settings.faults else None
         self.agenda = Agenda(self, iterating=self.settings.granularity == "iteration")
         self.processes: list[Process] = []
         self.process: Process
         """The process whose turn it is, or was last."""
         self.fibers: list[Fiber] = []
+        self.connections: list[Connection] = []
+        """The scripted hosts' side of each connection, oldest first."""
         self.refused: BoundaryError | None = None
         self.failed: BaseException | None = None
         """What the run will end with, even if the code under test swallows it."""
@@ -177,6 +185,17 @@ class World:
         post.sent_by = self.trace.cause
         mailbox.segments.append(post)
         self.agenda.put(mailbox, post)
+
+    def hand_over(self, loop: SimLoop, callback: Callable[[], None]) -> None:
+        """Have an executor's thread of a loop's process do its work when the agenda lets it."""
+        process = next(p for p in self.processes if p.loop is loop)
+        thread = Mailbox(process.name)
+        self.post(thread, lambda: None if process.exited else callback(), "an executor's work", INFINITY)
+
+    def may_cancel(self, name: str, task: asyncio.Task[Any] | None) -> None:
+        """Let the fault `cancel` fall on a task."""
+        if self.striker is not None and task is not None:
+            self.striker.tasks[name] = task
 
     def run_until(self, condition: Callable[[], bool], *, within: float) -> bool:
         """While the scene is set: let the world run until `condition()`. Returns whether it came `within` seconds."""
@@ -294,6 +313,9 @@ class World:
         if source.name in self._encrypted:
             data = b""
         event = self.trace.record(TcpSend, source.place, source.name, target.place, str(segment), data)
+        if self.striker is not None and source.name in self.striker.lost:
+            channel.segments.pop()
+            return
         segment.sent_by = event.seq
         self.agenda.put(channel, segment)
 
@@ -331,12 +353,16 @@ class World:
         try:
             play(self)
             self.agenda.set_scene()
+            if self.striker is not None:
+                self.striker.on = True
             horizon = self.settings.horizon
             if not self._until(self._scripts_done, horizon):
                 if self.clock.now >= horizon or self._goes_on():
                     self.horizon_reached = True
                     return
                 raise Stuck(self._deadlock())
+            if self.striker is not None:
+                self.striker.on = False
             self._until(_never, min(self.clock.now + self.settings.settle, horizon))
             if self.settings.shutdown:
                 self._shut_down()

@@ -178,7 +178,7 @@ def test_a_cancelled_application_is_not_dead():
     async def app(scope, receive, send):
         await receive()
 
-    assert run(app, server).of("websocket 1") == ["called", "receive", "receive_cancelled"]
+    assert run(app, server).of("websocket 1") == ["called", "receive", "receive_cancelled", "cancelled"]
 
 
 def test_a_cancelled_receive_is_recorded_and_the_next_one_works():
@@ -240,6 +240,9 @@ def test_two_tasks_receive_and_send_at_once():
     class World:
         def probe(self, name, describe):
             self.describe = describe
+
+        def may_cancel(self, name, task):
+            assert (name, task) == ("websocket 1", asyncio.current_task())
 
     book, world = Book(), World()
 

@@ -39,7 +39,14 @@ SHOW = """
         print("settings", json.dumps(sim_report.settings, sort_keys=True))
         assert 0
 """
-DEFAULTS = {"granularity": None, "horizon": None, "max_choices": 10_000, "max_runs": 1_000_000, "max_seconds": None}
+DEFAULTS = {
+    "faults": None,
+    "granularity": None,
+    "horizon": None,
+    "max_choices": 10_000,
+    "max_runs": 1_000_000,
+    "max_seconds": None,
+}
 
 
 @pytest.fixture
