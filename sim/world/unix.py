@@ -8,8 +8,8 @@ peer's receive queue when `send` returns. `socketpair` makes such connections, t
 
 Rules for this file:
 
-1. Everything takes effect at once: it is delivered by whoever sends it, and there is no choice in it. What a *script*
-   sends is in flight instead, like TCP: that stands for the time which its process takes to come to write it.
+1. Everything takes effect at once: it is delivered by whoever sends it, and there is no choice in it. Only what goes
+   from or to a *script* is in flight, like TCP: that stands for the time which its process takes to write or to read.
 2. The writer's buffer bounds what the reader has not read yet. A writer is ready again when a quarter is left of it.
 3. Who writes to a peer that has closed, or has shut down for reading, gets EPIPE; there is no answer that comes back
    later, as with TCP. `close()` with unread bytes gives the peer ECONNRESET, once, behind what it still has to read.
@@ -63,7 +63,7 @@ class UnixEndpoint(Endpoint):
     @property
     def instant(self) -> bool:
         """Rule 1."""
-        return not self.scripted
+        return not (self.scripted or self.outbound.target.scripted)
 
     @property
     def place(self) -> str:

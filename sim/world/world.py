@@ -64,6 +64,7 @@ class Settings:
 
     Attributes:
         granularity: "turn" or "iteration" (rule 5 of `sim.world.agenda`).
+        arrivals: "single", "merged" or "any": whether segments of a connection arrive together (rule 7 there).
         latency: the interval, in virtual seconds, in which a segment arrives after it was sent.
         horizon: virtual seconds at which a run is broken off.
         settle: virtual seconds for which a world goes on after the last script has ended.
@@ -72,6 +73,7 @@ class Settings:
     """
 
     granularity: str = attrs.field(default="turn")
+    arrivals: str = attrs.field(default="single", kw_only=True)
     latency: tuple[float, float] = attrs.field(default=(0.0, INFINITY))
     horizon: float = 3_600.0
     settle: float = 1.0
@@ -82,6 +84,11 @@ class Settings:
     def _known(self, _attribute: object, value: str) -> None:
         if value not in ("turn", "iteration"):
             raise UsageError(f"granularity={value!r} does not exist. There are: turn, iteration.")
+
+    @arrivals.validator
+    def _known_arrivals(self, _attribute: object, value: str) -> None:
+        if value not in ("single", "merged", "any"):
+            raise UsageError(f"arrivals={value!r} does not exist. There are: single, merged, any.")
 
     @latency.validator
     def _interval(self, _attribute: object, value: tuple[float, float]) -> None:

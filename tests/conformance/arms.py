@@ -16,6 +16,7 @@ import contextlib
 import errno
 import fcntl
 import gc
+import logging
 import os
 import select
 import socket
@@ -28,6 +29,7 @@ import pytest
 
 from sim.world.boundary import Boundary
 from sim.world.choices import Choices
+from sim.world.events import LoggedError, LoggedWarning
 from sim.world.sockets import SimSocket
 from sim.world.world import Settings, World
 
@@ -297,7 +299,8 @@ def read_until_reset(sock: Any) -> int:
 class Arm(Protocol):
     """Where a coroutine runs."""
 
-    name: str
+    warnings: list[str]
+    """What asyncio logged from warning up."""
 
     def run(self, main: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Run `main` on an event loop of this arm to its end."""
@@ -309,16 +312,21 @@ class Arm(Protocol):
 class LinuxArm:
     """Stock asyncio on real sockets."""
 
-    name = "linux"
-
     def __init__(self, directory: str) -> None:
         self._directory = directory
+        self.warnings: list[str] = []
 
     def run(self, main: Callable[[], Coroutine[Any, Any, T]]) -> T:
         async def bounded() -> T:
             return await asyncio.wait_for(main(), DEADLINE)
 
-        return asyncio.run(bounded())
+        logger, handler = logging.getLogger("asyncio"), logging.Handler(logging.WARNING)
+        handler.emit = lambda record: self.warnings.append(record.getMessage())  # type: ignore[method-assign]
+        logger.addHandler(handler)
+        try:
+            return asyncio.run(bounded())
+        finally:
+            logger.removeHandler(handler)
 
     def path(self, name: str) -> str:
         return os.path.join(self._directory, name)
@@ -335,9 +343,8 @@ class SimulatedArm:
         settings: of the world.
     """
 
-    name = "simulated"
-
     def __init__(self, directory: str, picks: Sequence[int] = (), **settings: Any) -> None:
+        self.warnings: list[str] = []
         self._directory = directory
         self._picks = picks
         self._settings = {"settle": 0.0, **settings}
@@ -353,6 +360,7 @@ class SimulatedArm:
         self.choices = Choices(self._picks)
         with World(self.choices, Settings(**self._settings)) as world:
             world.run(play)
+            self.warnings += [e.message for e in world.trace.events if isinstance(e, (LoggedWarning, LoggedError))]
             (process,) = world.processes
             if process.exit_reason is not None:
                 raise process.exit_reason
