@@ -416,6 +416,7 @@ def test_upgrading_to_tls(arm: Arm) -> None:
         assert ours.data == b"answer"
         above.close()
         await theirs.lost
+        below.close()
         await ours.lost
         server.close()
 
