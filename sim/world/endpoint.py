@@ -111,7 +111,7 @@ class Channel:
         if segment.flag is Flag.FIN:
             source.fin_arrived = True
         if stalled and source.writable:
-            source.watcher()
+            source.wake()
         return segment
 
 
@@ -143,6 +143,7 @@ class Endpoint:
         "send_size",
         "unread",
         "watcher",
+        "woken",
     )
 
     def __init__(self, kernel: Kernel, name: str, local: Address, remote: Address) -> None:
@@ -170,6 +171,8 @@ class Endpoint:
         self.fin_sent = False
         self.fin_arrived = False
         self.watcher: Callable[[], None] = nobody
+        self.woken = 0
+        """When it last became ready, counted through the kernel: a selector tells of sockets in that order."""
 
     @property
     def instant(self) -> bool:
@@ -299,8 +302,15 @@ class Endpoint:
 
     # What happens to it.
 
+    def wake(self) -> None:
+        """Tell whoever watches that it has become ready."""
+        self.kernel.wakes += 1
+        self.woken = self.kernel.wakes
+        self.watcher()
+
     def _arrive(self, segment: Segment) -> None:
         flag = segment.flag
+        was_ready = self.readable
         if flag is Flag.SYN:
             self.kernel._arrive_syn(self)
             return
@@ -319,7 +329,10 @@ class Endpoint:
         else:
             self.receive_buffer.append(segment.data)
             self.unread += len(segment.data)
-        self.watcher()
+        if was_ready:
+            self.watcher()
+        else:
+            self.wake()
 
     def _arrive_reset(self) -> None:
         if self.reset:
@@ -331,7 +344,7 @@ class Endpoint:
             self.error = errno.EPIPE if self.eof else errno.ECONNRESET
         self._drop_unsent()
         self.outbound.clear()
-        self.watcher()
+        self.wake()
 
     def _send_reset(self) -> None:
         self.reset = True
@@ -374,7 +387,7 @@ class Endpoint:
         peer = self.outbound.target
         if peer.send_buffer:
             peer._transmit()
-            peer.watcher()
+            peer.wake()
 
     def _raise_error(self) -> None:
         if self.error:

@@ -87,6 +87,8 @@ class Kernel:
         self.listeners: dict[Address, Listener] = {}
         self.bound: set[Address] = set()
         self.paths = Paths(self)
+        self.wakes = 0
+        """How often something has become ready."""
         self._next_port = count()
         self._connections = 0
 
@@ -168,8 +170,8 @@ class Kernel:
         near.connected = far.connected = True
         far.label = listener.label
         far.receive_size, far.send_size = listener.receive_size, listener.send_size
-        listener.queue.append(far)
-        near.watcher()
+        listener.enqueue(far)
+        near.wake()
         listener.watcher()
 
     def listens_at(self, address: Address) -> bool:

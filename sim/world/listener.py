@@ -32,6 +32,7 @@ class Listener:
         "send_size",
         "turned_away",
         "watcher",
+        "woken",
     )
 
     def __init__(self, kernel: Kernel, address: Address, backlog: int) -> None:
@@ -45,11 +46,20 @@ class Listener:
         self.turned_away: deque[Endpoint] = deque()
         """Whose SYN found the queue full (rule 3)."""
         self.watcher: Callable[[], None] = nobody
+        self.woken = 0
+        """As an endpoint's."""
 
     @property
     def readable(self) -> bool:
         """Whether `accept` would not block."""
         return bool(self.queue)
+
+    def enqueue(self, endpoint: Endpoint) -> None:
+        """Let a connection wait to be accepted; the watcher is still to be told."""
+        if not self.queue:
+            self.kernel.wakes += 1
+            self.woken = self.kernel.wakes
+        self.queue.append(endpoint)
 
     def accept(self) -> Endpoint:
         """The connection that waits longest.

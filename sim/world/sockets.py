@@ -357,6 +357,12 @@ class SimSocket:
 
     # What the selector asks.
 
+    @property
+    def woken(self) -> int:
+        """When it last became ready, counted through the kernel."""
+        source = self._file.endpoint or self._file.listener
+        return source.woken if source is not None else 0
+
     def readable(self) -> bool:
         """Whether reading or accepting would not block."""
         source = self._file.endpoint or self._file.listener

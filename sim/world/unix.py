@@ -142,7 +142,7 @@ class UnixEndpoint(Endpoint):
     def _arrive(self, segment: Segment) -> None:
         if self.closed:
             return
-        flag = segment.flag
+        flag, was_ready = segment.flag, self.readable
         if flag is Flag.DATA:
             if not self.read_shut:
                 self.receive_buffer.append(segment.data)
@@ -154,14 +154,17 @@ class UnixEndpoint(Endpoint):
             if flag is Flag.RST:
                 self.reset = True
                 self.error = errno.ECONNRESET
-        self.watcher()
+        if was_ready:
+            self.watcher()
+        else:
+            self.wake()
 
     def _consume(self, count: int) -> None:
         peer = self.outbound.target
         stalled = not peer.writable
         super()._consume(count)
         if stalled and peer.writable:
-            peer.watcher()
+            peer.wake()
 
 
 class UnixListener(Listener):
@@ -282,7 +285,7 @@ class Paths:
         near.label, far.label = label, listener.label
         far.send_size = listener.send_size
         join(near, far)
-        listener.queue.append(far)
+        listener.enqueue(far)
         listener.watcher()
         return near
 

@@ -336,6 +336,39 @@ def test_a_pair(arm: Arm) -> None:
     arm.run(main)
 
 
+def test_sockets_are_told_in_the_order_in_which_they_became_ready(arm: Arm) -> None:
+    """However they were registered; more bytes for one that is ready already do not change its turn."""
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        pairs = [socket.socketpair() for _ in range(4)]
+        told: list[int] = []
+        done = asyncio.Event()
+
+        def called(number: int) -> None:
+            told.append(number)
+            pairs[number][1].recv(10)
+            if len(told) == 3:
+                done.set()
+
+        for number, (_, reader) in enumerate(pairs):
+            reader.setblocking(False)
+            loop.add_reader(reader, called, number)
+        for order in ([2, 0, 1], [0, 3, 2], [3, 1, 0]):
+            told.clear()
+            done.clear()
+            for number in (*order, order[0]):
+                pairs[number][0].send(b"x")
+            await done.wait()
+            assert told == order
+        for ends in pairs:
+            loop.remove_reader(ends[1])
+            for end in ends:
+                end.close()
+
+    arm.run(main)
+
+
 # Files.
 
 
