@@ -21,6 +21,9 @@ Rules for this file:
 5. With granularity `turn`, things arrive only while every loop is idle; with `iteration`, also at any iteration
    boundary of a loop, where pick 0 is "nothing yet".
 6. An event loop that is alone may *leap* from timer to timer by itself up to `leap_limit`, while nothing is under way.
+7. With arrivals `single`, each segment arrives alone, and whoever it reaches runs before the next. With `merged`, all
+   that may have arrived by then arrives with it, as where a peer writes faster than the loop turns: small writes are
+   then read in one. With `any`, how many do is a choice, where pick 0 is "none".
 
 What rules 1 and 3 leave out: a delivery takes one of two times within its interval. Timers that are set by it at
 other moments of the interval are not tried.
@@ -29,6 +32,7 @@ other moments of the interval are not tried.
 from __future__ import annotations
 
 import heapq
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 import attrs
@@ -42,6 +46,7 @@ from sim.world.selector import LIVELOCK_ITERATIONS
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from sim.world.endpoint import Channel
     from sim.world.faults import Strike
     from sim.world.lanes import Item, Lane
     from sim.world.world import World
@@ -303,12 +308,29 @@ class Agenda:
             trace.cause = trace.record(HandedOver, lane.owner, post.label).seq
             post.callback()
         else:
-            source, target, segment = lane.source, lane.target, lane.segments[0]
-            size = len(segment.data)
-            trace.cause = trace.record(TcpDeliver, target.place, target.name, source.place, str(segment), size).seq
-            lane.deliver()
+            self._deliver(lane)
+            for _ in range(self._with_it(lane)):
+                self._deliver(lane)
         if self._world.observer is not None:
             self._note(f"{route(lane)} {item}")
+
+    def _deliver(self, channel: Channel) -> None:
+        source, target, segment = channel.source, channel.target, channel.segments[0]
+        trace, size = self._world.trace, len(segment.data)
+        trace.cause = segment.sent_by
+        trace.cause = trace.record(TcpDeliver, target.place, target.name, source.place, str(segment), size).seq
+        channel.deliver()
+
+    def _with_it(self, channel: Channel) -> int:
+        """How many more segments arrive together with the one that did (rule 7)."""
+        arrivals = self._world.settings.arrivals
+        if arrivals == "single" or not channel.segments:
+            return 0
+        now = self._clock.now
+        due = sum(1 for _ in takewhile(lambda segment: segment.earliest <= now, channel.segments))
+        if arrivals == "merged" or not due:
+            return due
+        return self._world.choices.choose(due + 1, f"{route(channel)} how many more of {due} arrive with it")
 
     def _note(self, what: str) -> None:
         if self._world.observer is not None:

@@ -29,7 +29,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from sim.world import names, sockets
+from sim.world import files, names, sockets
 from sim.world.disguise import RealSocket
 from sim.world.polling import SimPoll
 
@@ -44,7 +44,6 @@ _WAIT = "Only another thread could end that wait, and there is none: await an as
 _PROCESS = "A real process cannot live on a virtual clock: replace it by something the scenario provides."
 _SELECTOR = "A process of a world has one event loop, on a simulated selector: use the loop that runs."
 _ALARM = "Real timers do not know virtual time: use asyncio.timeout() or loop.call_later()."
-_DESCRIPTOR = "A real descriptor has no place here: pass host and port."
 
 
 def refusal(name: str, advice: str) -> Callable[..., Any]:
@@ -58,7 +57,7 @@ def refusal(name: str, advice: str) -> Callable[..., Any]:
 
 def functions() -> Iterator[Row]:
     """Functions of modules: found wherever a module holds a reference to them."""
-    for table in (_clocks, _randomness, _threads_and_processes, _network, _signals):
+    for table in (_clocks, _randomness, _threads_and_processes, _network, files.functions, _signals):
         yield from table()
 
 
@@ -152,7 +151,6 @@ def _never_awaited(world: World, coroutine: Any) -> None:
 
 def _network() -> Iterator[Row]:
     yield socket, "socketpair", lambda w, *_a, **_k: sockets.socketpair(w)
-    yield socket, "fromfd", refusal("socket.fromfd()", _DESCRIPTOR)
     yield socket, "gethostname", lambda _w: names.HOSTNAME
     for name in ("getaddrinfo", "gethostbyname", "getfqdn", "getnameinfo"):
         yield socket, name, getattr(names, name)

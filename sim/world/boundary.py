@@ -70,6 +70,13 @@ class _Dispatcher:
     def __instancecheck__(self, instance: object) -> bool:
         return isinstance(instance, self.__wrapped__)
 
+    def __eq__(self, other: object) -> bool:
+        """It is found in sets of functions, such as `os.supports_dir_fd`."""
+        return self is other or self.__wrapped__ is other
+
+    def __hash__(self) -> int:
+        return hash(self.__wrapped__)
+
     def __reduce__(self) -> str:
         return str(self.__name__)
 

@@ -332,4 +332,4 @@ def _refuse(channel: Channel) -> None:
     near = channel.source
     near.reset = True
     near.error = errno.ECONNREFUSED
-    near.watcher()
+    near.wake()

@@ -143,7 +143,7 @@ class Connection:
         endpoint.error = errno.ECONNRESET
         endpoint.outbound.clear()
         endpoint._send_reset()
-        endpoint.watcher()
+        endpoint.wake()
 
     def fall_silent(self) -> None:
         """Lose what is under way. It stays unacknowledged: who waits for room in a buffer waits for ever."""
@@ -163,13 +163,18 @@ class Host:
         """Virtual seconds since the world began."""
         return self.world.clock.now
 
-    async def connect(self, address: Address) -> Connection:
-        """Open a TCP connection.
+    async def connect(self, address: Address | str) -> Connection:
+        """Open a TCP connection, or one to a Unix socket's path.
 
         Raises:
             ConnectionRefusedError: nobody listens at `address`.
+            OSError: what else `connect` says of a path: there is none, it is forbidden, or the backlog is full.
         """
         kernel = self.world.kernel
+        if isinstance(address, str):
+            endpoint: Endpoint = kernel.paths.connect(address, label=self.name)
+            endpoint.scripted = True
+            return Connection(self, endpoint)
         endpoint = kernel.connect(kernel.ephemeral("127.0.0.1"), address, label=self.name)
         endpoint.scripted = True
         connection = Connection(self, endpoint)

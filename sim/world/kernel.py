@@ -19,15 +19,15 @@ Rules for this file:
 Simplifications, and what an observer could notice: the third packet of the handshake is not modelled, so both sides
 are connected at the moment when the SYN is delivered; acknowledgements and window updates take no time, so a
 writer learns of freed space at the instant when the reader reads; nothing is lost, duplicated or reordered within a
-direction, because TCP would hide it; a port is free again as soon as its listener is closed (no TIME_WAIT), and two
-listeners cannot share one (no SO_REUSEPORT); all hosts of a world share its addresses.
+direction, because TCP would hide it; a port is free again as soon as its listener is closed, with or without
+SO_REUSEADDR (no TIME_WAIT); all hosts of a world share its addresses. Who waits in a listener's queue and how its close
+resets them is in `sim.world.listener`; Unix sockets, which are no network, are in `sim.world.unix`.
 """
 
 from __future__ import annotations
 
 import errno
 import os
-from collections import deque
 from itertools import count
 from typing import TYPE_CHECKING
 
@@ -41,14 +41,17 @@ from sim.world.endpoint import (
     Flag,
     Segment,
     join,
-    nobody,
 )
+from sim.world.listener import Listener
+from sim.world.unix import Paths, UnixEndpoint, unix_pair
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = [
     "ANY",
+    "ANY_6",
+    "ANY_6_ONLY",
     "EPHEMERAL_PORTS",
     "MSS",
     "RECEIVE_BUFFER",
@@ -63,67 +66,13 @@ __all__ = [
 ]
 
 ANY = "0.0.0.0"
-"""The wildcard address; it stands for IPv6's too."""
+"""The wildcard of IPv4."""
+ANY_6 = "::"
+"""The wildcard of IPv6, which takes IPv4 connections too."""
+ANY_6_ONLY = "::/IPV6_V6ONLY"
+"""The same with IPV6_V6ONLY, which does not."""
+_FAMILIES = {ANY: (4,), ANY_6: (4, 6), ANY_6_ONLY: (6,)}
 EPHEMERAL_PORTS = range(32_768, 61_000)
-
-
-class Listener:
-    """A listening address and the connections that wait to be accepted."""
-
-    __slots__ = (
-        "address",
-        "backlog",
-        "kernel",
-        "label",
-        "queue",
-        "receive_size",
-        "send_size",
-        "turned_away",
-        "watcher",
-    )
-
-    def __init__(self, kernel: Kernel, address: Address, backlog: int) -> None:
-        self.kernel = kernel
-        self.label = ""
-        self.address = address
-        self.backlog = backlog
-        self.receive_size = RECEIVE_BUFFER
-        self.send_size = SEND_BUFFER
-        self.queue: deque[Endpoint] = deque()
-        self.turned_away: deque[Endpoint] = deque()
-        """Whose SYN found the queue full (rule 3)."""
-        self.watcher: Callable[[], None] = nobody
-
-    @property
-    def readable(self) -> bool:
-        """Whether `accept` would not block."""
-        return bool(self.queue)
-
-    def accept(self) -> Endpoint:
-        """The connection that waits longest.
-
-        Raises:
-            BlockingIOError: none waits.
-        """
-        if not self.queue:
-            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
-        endpoint = self.queue.popleft()
-        if self.turned_away:
-            self._send_again(self.turned_away.popleft())
-        return endpoint
-
-    def close(self) -> None:
-        """Stop listening (rule 4)."""
-        if self.kernel.listeners.get(self.address) is self:
-            del self.kernel.listeners[self.address]
-        while self.queue:
-            self.queue.popleft().abort()
-        while self.turned_away:
-            self._send_again(self.turned_away.popleft())
-
-    def _send_again(self, near: Endpoint) -> None:
-        if not near.closed:
-            self.kernel.put_in_flight(near.outbound, Segment(Flag.SYN))
 
 
 class Kernel:
@@ -137,6 +86,9 @@ class Kernel:
         self._on_flight = on_flight
         self.listeners: dict[Address, Listener] = {}
         self.bound: set[Address] = set()
+        self.paths = Paths(self)
+        self.wakes = 0
+        """How often something has become ready."""
         self._next_port = count()
         self._connections = 0
 
@@ -167,9 +119,11 @@ class Kernel:
 
     def _taken(self, address: Address) -> bool:
         host, port = address
-        if address in self.bound or (ANY, port) in self.bound:
+        if address in self.bound:
             return True
-        return host == ANY and any(port == other for _, other in self.bound)
+        if host in _FAMILIES:
+            return any(port == other_port and _overlap(host, other) for other, other_port in self.bound)
+        return any((wild, port) in self.bound for wild in _FAMILIES if _overlap(host, wild))
 
     def listen(self, address: Address, backlog: int) -> Listener:
         """Begin to accept connections at a bound address."""
@@ -178,22 +132,23 @@ class Kernel:
 
     def connect(self, local: Address, remote: Address, label: str = "") -> Endpoint:
         """Put a SYN from `local` to `remote` in flight. Returns the connecting side, not yet connected."""
-        self._connections += 1
-        near = Endpoint(self, f"connection {self._connections}", local, remote)
+        near = Endpoint(self, self.name_connection(), local, remote)
         near.label = label
         far = Endpoint(self, near.name, remote, local)
         join(near, far)
         self.put_in_flight(near.outbound, Segment(Flag.SYN))
         return near
 
-    def pair(self) -> tuple[Endpoint, Endpoint]:
+    def pair(self) -> tuple[UnixEndpoint, UnixEndpoint]:
         """Two connected endpoints, as `socketpair` makes them."""
-        one, two = Endpoint(self, "pair", ("", 0), ("", 0)), Endpoint(self, "pair", ("", 0), ("", 0))
-        join(one, two)
-        one.connected = two.connected = True
-        return one, two
+        return unix_pair(self)
 
     # What the parts of a kernel use.
+
+    def name_connection(self) -> str:
+        """A name for a new connection."""
+        self._connections += 1
+        return f"connection {self._connections}"
 
     def put_in_flight(self, channel: Channel, segment: Segment) -> None:
         """Send a segment on its way."""
@@ -204,7 +159,7 @@ class Kernel:
         near = far.outbound.target
         if near.closed:
             return
-        listener = self.listeners.get(far.local) or self.listeners.get((ANY, far.local[1]))
+        listener = self._listener_at(far.local)
         if listener is None:
             far.reset = far.closed = True
             self.put_in_flight(far.outbound, Segment(Flag.RST))
@@ -215,6 +170,29 @@ class Kernel:
         near.connected = far.connected = True
         far.label = listener.label
         far.receive_size, far.send_size = listener.receive_size, listener.send_size
-        listener.queue.append(far)
-        near.watcher()
+        listener.enqueue(far)
+        near.wake()
         listener.watcher()
+
+    def listens_at(self, address: Address) -> bool:
+        """Whether somebody listens at an address, or at one of those that a wildcard stands for."""
+        host, port = address
+        return any(port == other_port and _overlap(host, other) for other, other_port in self.listeners)
+
+    def _listener_at(self, address: Address) -> Listener | None:
+        host, port = address
+        for candidate in (host, *_FAMILIES):
+            listener = self.listeners.get((candidate, port))
+            if listener is not None and _overlap(host, candidate):
+                return listener
+        return None
+
+
+def _overlap(one: str, other: str) -> bool:
+    """Whether two hosts, of which one may be a wildcard, have an address in common."""
+    if one == other:
+        return True
+    if one not in _FAMILIES and other not in _FAMILIES:
+        return False
+    families = [_FAMILIES.get(host, (6 if ":" in host else 4,)) for host in (one, other)]
+    return any(family in families[1] for family in families[0])

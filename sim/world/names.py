@@ -32,7 +32,7 @@ def numeric(world: World, host: Any, *, passive: bool = False) -> str:
             f"the name {host!r} was looked up inside a world. Only numeric addresses and 'localhost' are known here: "
             "let the scenario provide what lives behind that name."
         ) from None
-    return ANY if address == "::" else address
+    return address
 
 
 def getaddrinfo(
@@ -50,8 +50,9 @@ def getaddrinfo(
         BoundaryError: `host` is a name.
         socket.gaierror: the port is a name, or the address is of another family.
     """
-    six = host in ("::", b"::")
-    text = "::" if six else numeric(world, host, passive=bool(flags & real.AI_PASSIVE))
+    text = numeric(world, host, passive=bool(flags & real.AI_PASSIVE))
+    if family == real.AF_INET6 and host in (None, "", "localhost", HOSTNAME):
+        text = {ANY: "::", "127.0.0.1": "::1"}[text]
     try:
         number = int(port or 0)
     except ValueError:

@@ -7,7 +7,7 @@ Each iteration of asyncio's loop begins with `select(timeout)`:
 - `timeout` is positive or None: the loop is idle. If nothing but this loop's own next timer can happen, the clock
   jumps to it at once. Otherwise the loop is stopped, and the world, not `run_forever`, decides whose turn it is.
 
-`select` never waits, and its answer is in the order of registration.
+`select` never waits. As with epoll, its answer is in the order in which the sockets became ready.
 """
 
 from __future__ import annotations
@@ -132,6 +132,8 @@ class SimSelector(selectors.BaseSelector):
                 ready.append((key, events))
         if not ready:
             self._quiet_at = self._world.touched
+        elif len(ready) > 1:
+            ready.sort(key=lambda one: self._socks[one[0].fd].woken)
         return ready
 
 

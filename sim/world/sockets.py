@@ -5,10 +5,11 @@ Rules for this file:
 1. Errors are the operating system's: the same `OSError` with the same number as a real socket gives there.
 2. Nothing blocks. A socket may be in blocking mode; a call that would then really wait is refused, because in a world
    everything happens on one thread and what it waits for could never come.
-3. What is not simulated is refused by name: datagrams, ancillary data, descriptors of real files, Unix paths.
+3. What is not simulated is refused by name: datagrams, ancillary data, descriptors of real files, and the options and
+   flags that `sim.world.options` does not know.
 
-What an observer could notice: buffer sizes are those of `SO_SNDBUF` and `SO_RCVBUF` to the byte, where Linux also
-counts its own bookkeeping; a socket that nobody closes is closed when its process ends, not when it is collected.
+What an observer could notice: buffer sizes are those of `SO_SNDBUF` and half of `SO_RCVBUF` to the byte, where Linux
+reckons with its own bookkeeping; a socket that nobody closes is closed when its process ends, not when it is collected.
 """
 
 from __future__ import annotations
@@ -16,21 +17,19 @@ from __future__ import annotations
 import errno
 import os
 import socket as real
-import struct
 from typing import TYPE_CHECKING, Any
 
-from sim.world.kernel import ANY, RECEIVE_BUFFER, SEND_BUFFER
-from sim.world.names import numeric
+from sim.world import options
+from sim.world.addresses import parse, present, unbound
+from sim.world.description import Description
+from sim.world.kernel import ANY, ANY_6
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from sim.world.kernel import Address, Endpoint, Listener
+    from sim.world.kernel import Endpoint
     from sim.world.world import World
 
-LEAST_SEND_BUFFER, LEAST_RECEIVE_BUFFER = 4_608, 2_304
-_SNDBUF = (real.SOL_SOCKET, real.SO_SNDBUF)
-_RCVBUF = (real.SOL_SOCKET, real.SO_RCVBUF)
 _FAMILIES = (real.AF_INET, real.AF_INET6, real.AF_UNIX)
 
 
@@ -39,7 +38,9 @@ def _error(number: int) -> OSError:
 
 
 class SimSocket:
-    """A TCP socket of a world. Arguments and methods are those of `socket.socket`."""
+    """A stream socket of a world. Arguments and methods are those of `socket.socket`."""
+
+    _file: Description
 
     def __init__(
         self,
@@ -49,10 +50,12 @@ class SimSocket:
         proto: int = -1,
         fileno: int | None = None,
         *,
-        endpoint: Endpoint | None = None,
+        file: Description | None = None,
     ) -> None:
+        self._timeout: float | None = real.getdefaulttimeout()
         if fileno is not None:
-            raise world.refuse(f"socket.socket(fileno={fileno}) was called inside a world. Pass host and port instead.")
+            held: SimSocket = world.socket_of(fileno)
+            file, family = held._file, held._file.family
         self.family = real.AddressFamily(real.AF_INET if family == -1 else family)
         kind = real.SOCK_STREAM if type == -1 else type
         self.type = real.SocketKind(kind & ~(real.SOCK_NONBLOCK | real.SOCK_CLOEXEC))
@@ -60,24 +63,26 @@ class SimSocket:
         if self.type != real.SOCK_STREAM or self.family not in _FAMILIES:
             raise world.refuse(
                 f"a socket of family {self.family.name} and type {self.type.name} was asked for inside a world. "
-                "Only TCP is simulated: switch the protocol that needs it off (QUIC, statsd, ...)."
+                "Only TCP and Unix streams are simulated: switch the protocol that needs it off (QUIC, statsd, ...)."
             )
         self._world = world
         self.owner = world.process if world.processes else None
         """The process that has it."""
-        self._fd = world.new_fd(self)
-        self._address: Address | None = None
-        self._endpoint = endpoint
-        self._listener: Listener | None = None
-        self._told = endpoint is not None
-        """Whether the program knows that it is connected."""
-        self._timeout: float | None = 0.0 if kind & real.SOCK_NONBLOCK else real.getdefaulttimeout()
-        self._options: dict[tuple[int, int], Any] = {}
+        self._file = file if file is not None else Description(world.kernel, self.family)
+        if kind & real.SOCK_NONBLOCK:
+            self._timeout = 0.0
+            self._file.nonblocking = True
+        if fileno is None:
+            self._fd = world.new_fd(self)
+        else:
+            self._fd = fileno
+            world.hold_fd(fileno, self)
 
     @property
     def paired(self) -> bool:
         """Whether `socketpair` made it."""
-        return self._endpoint is not None and self._endpoint.name == "pair"
+        endpoint = self._file.endpoint
+        return endpoint is not None and endpoint.name == "pair"
 
     # Being a descriptor.
 
@@ -89,15 +94,24 @@ class SimSocket:
             return
         self._world.drop_fd(self._fd)
         self._fd = -1
-        if self._endpoint is not None:
-            self._endpoint.close(linger_zero=self._linger_zero())
-        if self._listener is not None:
-            self._listener.close()
-        if self._address is not None:
-            self._world.kernel.bound.discard(self._address)
+        self._file.release()
+        self._world.touch()
 
     def detach(self) -> int:
-        raise self._world.refuse("socket.detach() was called inside a world. Simulated sockets have no descriptor.")
+        """Give the descriptor up without closing it; `socket.socket(fileno=...)` takes it over."""
+        fd, self._fd = self._fd, -1
+        if fd != -1:
+            keeper = SimSocket.__new__(SimSocket)
+            keeper.__dict__.update(self.__dict__, _fd=fd)
+            self._world.hold_fd(fd, keeper)
+        return fd
+
+    def dup(self) -> SimSocket:
+        self._alive()
+        self._file.descriptors += 1
+        sock = SimSocket(self._world, self.family, self.type, self.proto, file=self._file)
+        sock._timeout = self._timeout
+        return sock
 
     def __enter__(self) -> SimSocket:
         return self
@@ -107,7 +121,9 @@ class SimSocket:
 
     def __repr__(self) -> str:
         state = "closed" if self._fd == -1 else f"fd={self._fd}"
-        return f"<simulated socket {state} laddr={self._address} endpoint={self._endpoint and self._endpoint.name}>"
+        file = self._file
+        where: object = file.address if file.node is None else file.node.path
+        return f"<simulated socket {state} laddr={where!r} endpoint={file.endpoint and file.endpoint.name}>"
 
     # Blocking, inheritance, options.
 
@@ -122,6 +138,7 @@ class SimSocket:
         if value is not None and value < 0:
             raise ValueError("Timeout value out of range")
         self._timeout = value
+        self._file.nonblocking = value is not None
 
     def gettimeout(self) -> float | None:
         return self._timeout
@@ -134,116 +151,89 @@ class SimSocket:
 
     def setsockopt(self, level: int, option: int, value: Any, optlen: int | None = None) -> None:
         self._alive()
-        if (level, option) == _SNDBUF:
-            value = max(2 * int(value), LEAST_SEND_BUFFER)
-        elif (level, option) == _RCVBUF:
-            value = max(2 * int(value), LEAST_RECEIVE_BUFFER)
-        self._options[level, option] = value
-        self._size(self._endpoint or self._listener)
-
-    def _size(self, owner: Endpoint | Listener | None) -> None:
-        """Give an endpoint or a listener the buffers that were asked for."""
-        if owner is not None:
-            owner.send_size = self._options.get(_SNDBUF, owner.send_size)
-            owner.receive_size = self._options.get(_RCVBUF, owner.receive_size)
+        options.set_option(self._world, self._file, level, option, value)
 
     def getsockopt(self, level: int, option: int, buflen: int = 0) -> Any:
         self._alive()
-        value: Any = self._options.get((level, option))
-        if value is None and level == real.SOL_SOCKET:
-            value = self._own_option(option)
-        if buflen and not isinstance(value, (bytes, bytearray)):
-            return int(value or 0).to_bytes(4, "little").ljust(buflen, b"\0")[:buflen]
-        return 0 if value is None else value
-
-    def _own_option(self, option: int) -> int | None:
-        endpoint = self._endpoint
-        if option == real.SO_ERROR:
-            number = endpoint.error if endpoint is not None else 0
-            if endpoint is not None:
-                endpoint.error = 0
-            return number
-        known: dict[int, int] = {
-            real.SO_TYPE: int(self.type),
-            real.SO_SNDBUF: SEND_BUFFER,
-            real.SO_RCVBUF: RECEIVE_BUFFER,
-            real.SO_ACCEPTCONN: int(self._listener is not None),
-            getattr(real, "SO_DOMAIN", 39): int(self.family),
-            getattr(real, "SO_PROTOCOL", 38): int(self.proto),
-        }
-        return known.get(option)
-
-    def _linger_zero(self) -> bool:
-        linger = self._options.get((real.SOL_SOCKET, real.SO_LINGER))
-        if not isinstance(linger, (bytes, bytearray)):
-            return False
-        on, seconds = struct.unpack("ii", linger[:8])
-        return bool(on) and seconds == 0
+        return options.get_option(self._world, self._file, level, option, buflen)
 
     # Addresses.
 
     def bind(self, address: Any) -> None:
         self._alive()
-        if self.family == real.AF_UNIX:
-            raise self._world.refuse(f"a Unix socket was bound to {address!r} inside a world. Bind to host and port.")
-        if self._address is not None or self._endpoint is not None:
+        file = self._file
+        if file.address is not None or file.node is not None or file.endpoint is not None:
             raise _error(errno.EINVAL)
-        self._address = self._world.kernel.bind(self._parse(address))
+        if self.family == real.AF_UNIX:
+            file.node = self._world.kernel.paths.bind(address)
+            return
+        where = parse(self._world, file, address, passive=True)
+        try:
+            file.address = self._world.kernel.bind(where)
+        except OSError:
+            for option, name in ((options.REUSEPORT, "SO_REUSEPORT"), (options.REUSEADDR, "SO_REUSEADDR")):
+                if file.options.get(option) and not (name == "SO_REUSEADDR" and self._world.kernel.listens_at(where)):
+                    raise self._world.refuse(
+                        f"{address!r} was bound a second time, with {name}. Two sockets that share an address are not "
+                        "simulated: close the first, or bind to another port."
+                    ) from None
+            raise
 
     def getsockname(self) -> Any:
         self._alive()
-        local = self._endpoint.local if self._endpoint is not None else self._address
-        return self._format(local if local is not None else (ANY, 0))
+        file = self._file
+        if self.family == real.AF_UNIX:
+            return file.node.path if file.node is not None else getattr(file.endpoint, "path", "")
+        local = file.endpoint.local if file.endpoint is not None else file.address
+        return present(file, local if local is not None else unbound(file))
 
     def getpeername(self) -> Any:
         self._alive()
-        if self._endpoint is None or not self._endpoint.established:
+        endpoint = self._file.endpoint
+        if endpoint is None or not endpoint.established:
             raise _error(errno.ENOTCONN)
-        return self._format(self._endpoint.remote)
+        return self._name_of_peer(endpoint)
 
-    def _parse(self, address: Any) -> Address:
-        """A host and a port, as the program gave them.
-
-        Raises:
-            BoundaryError: the host is a name.
-        """
-        return numeric(self._world, address[0], passive=True), int(address[1])
-
-    def _format(self, address: Address) -> Any:
+    def _name_of_peer(self, endpoint: Endpoint) -> Any:
         if self.family == real.AF_UNIX:
-            return ""
-        if self.family == real.AF_INET6:
-            return ("::" if address[0] == ANY else address[0], address[1], 0, 0)
-        return address
+            return endpoint.peer_path  # type: ignore[attr-defined]
+        return present(self._file, endpoint.remote)
 
     # Connections.
 
     def listen(self, backlog: int = 128) -> None:
         self._alive()
-        if self._endpoint is not None:
+        file, kernel = self._file, self._world.kernel
+        if file.endpoint is not None:
             raise _error(errno.EINVAL)
-        if self._listener is not None:
-            self._listener.backlog = max(backlog, 0)
+        if file.listener is not None:
+            file.listener.backlog = max(backlog, 0)
             return
-        if self._address is None:
-            self._address = self._world.kernel.bind((ANY, 0))
-        self._listener = self._world.kernel.listen(self._address, backlog)
-        self._listener.label = self._world.current_name
-        self._listener.watcher = self._world.touch
-        self._size(self._listener)
+        if self.family == real.AF_UNIX:
+            if file.node is None:
+                raise _error(errno.EINVAL)
+            file.listener = kernel.paths.listen(file.node, backlog)
+        else:
+            if file.address is None:
+                file.address = kernel.bind(unbound(file))
+            file.listener = kernel.listen(file.address, backlog)
+        file.listener.label = self._world.current_name
+        file.listener.watcher = self._world.touch
+        options.size(file)
 
     def accept(self) -> tuple[SimSocket, Any]:
         self._alive()
-        if self._listener is None:
+        listener = self._file.listener
+        if listener is None:
             raise _error(errno.EINVAL)
         try:
-            endpoint = self._listener.accept()
+            endpoint = listener.accept()
         except BlockingIOError:
             raise self._would_block("accept") from None
         endpoint.watcher = self._world.touch
-        sock = SimSocket(self._world, self.family, self.type, self.proto, endpoint=endpoint)
-        sock._options = dict(self._options)
-        return sock, self._format(endpoint.remote)
+        file = Description(self._world.kernel, self.family, endpoint)
+        file.options = dict(self._file.options)
+        return SimSocket(self._world, self.family, self.type, self.proto, file=file), self._name_of_peer(endpoint)
 
     def connect(self, address: Any) -> None:
         number = self.connect_ex(address)
@@ -252,36 +242,49 @@ class SimSocket:
 
     def connect_ex(self, address: Any) -> int:
         self._alive()
+        file = self._file
+        if file.listener is not None:
+            return errno.EINVAL if self.family == real.AF_UNIX else errno.EISCONN
+        if file.endpoint is not None:
+            return self._connect_again(file.endpoint)
+        kernel = self._world.kernel
         if self.family == real.AF_UNIX:
-            raise self._world.refuse(f"a Unix socket was connected to {address!r} inside a world. Use host and port.")
-        if self._listener is not None:
-            return errno.EISCONN
-        if self._endpoint is not None:
-            return self._connect_again(self._endpoint)
-        host, port = self._parse(address)
-        if self._timeout != 0.0:
-            raise self._world.refuse(
-                f"a blocking connect to {host}:{port} was called inside a world. Await asyncio.open_connection() or "
-                "loop.create_connection() instead; nothing real is reached either way."
-            )
-        host = {ANY: "127.0.0.1", "::": "::1"}.get(host, host)
-        local = self._address or self._world.kernel.ephemeral("::1" if ":" in host else "127.0.0.1")
-        self._endpoint = self._world.kernel.connect(local, (host, port))
-        self._endpoint.watcher = self._world.touch
-        self._size(self._endpoint)
-        return errno.EINPROGRESS
+            try:
+                file.endpoint = kernel.paths.connect(address, file.node.path if file.node is not None else "")
+            except OSError as exc:
+                return exc.errno or errno.EINVAL
+            file.told = True
+        else:
+            host, port = parse(self._world, file, address)
+            if self._timeout != 0.0:
+                raise self._world.refuse(
+                    f"a blocking connect to {host}:{port} was called inside a world. Await asyncio.open_connection() or "
+                    "loop.create_connection() instead; nothing real is reached either way."
+                )
+            host = {ANY: "127.0.0.1", ANY_6: "::1"}.get(host, host)
+            local = file.address or kernel.ephemeral("::1" if ":" in host else "127.0.0.1")
+            file.endpoint = kernel.connect(local, (host, port))
+        file.endpoint.watcher = self._world.touch
+        options.size(file)
+        return 0 if file.told else errno.EINPROGRESS
 
     def _connect_again(self, endpoint: Endpoint) -> int:
         """What another `connect` says: what became of the first one, once; after a failure it may be tried anew."""
+        file = self._file
         if endpoint.connected:
-            told, self._told = self._told, True
+            told, file.told = file.told, True
             return errno.EISCONN if told else 0
         if not endpoint.reset:
             return errno.EALREADY
-        self._endpoint = None
+        file.endpoint = None
         return endpoint.error or errno.ECONNABORTED
 
     def shutdown(self, how: int) -> None:
+        self._alive()
+        if self.family == real.AF_UNIX and self._file.endpoint is None and how in range(3):
+            return
+        if self._file.listener is not None:
+            raise self._world.refuse("socket.shutdown() of a listener was called inside a world. Close it instead.")
         endpoint = self._connected()
         if how not in (real.SHUT_RD, real.SHUT_WR, real.SHUT_RDWR):
             raise _error(errno.EINVAL)
@@ -294,32 +297,34 @@ class SimSocket:
     # Bytes.
 
     def send(self, data: Any, flags: int = 0) -> int:
-        endpoint = self._connected(errno.EPIPE)
+        options.require_flags(self._world, "send", flags, options.SEND_FLAGS)
+        endpoint = self._connected(errno.ENOTCONN if self.family == real.AF_UNIX else errno.EPIPE)
         try:
             return endpoint.send(bytes(data))
         except BlockingIOError:
-            raise self._would_block("send") from None
+            raise self._would_block("send", flags) from None
 
     def sendall(self, data: Any, flags: int = 0) -> None:
         data = bytes(data)
-        if self.send(data) < len(data):
-            raise self._would_block("sendall")
+        if self.send(data, flags) < len(data):
+            raise self._would_block("sendall", flags)
 
     def sendmsg(self, buffers: Iterable[Any], ancdata: Any = (), flags: int = 0, address: Any = None) -> int:
         if ancdata or address is not None:
             raise self._world.refuse("socket.sendmsg() with ancillary data or an address was called inside a world.")
-        return self.send(b"".join(buffers))
+        return self.send(b"".join(buffers), flags)
 
     def recv(self, size: int, flags: int = 0) -> bytes:
+        options.require_flags(self._world, "recv", flags, options.RECEIVE_FLAGS)
         if size < 0:
             raise ValueError("negative buffersize in recv")
         if size == 0:
             return b""
-        endpoint = self._connected()
+        endpoint = self._connected(errno.EINVAL if self.family == real.AF_UNIX else errno.ENOTCONN)
         try:
             return endpoint.receive(size, peek=bool(flags & real.MSG_PEEK))
         except BlockingIOError:
-            raise self._would_block("recv") from None
+            raise self._would_block("recv", flags) from None
 
     def recv_into(self, buffer: Any, size: int = 0, flags: int = 0) -> int:
         view = memoryview(buffer).cast("B")
@@ -333,13 +338,13 @@ class SimSocket:
 
     def _connected(self, otherwise: int = errno.ENOTCONN) -> Endpoint:
         self._alive()
-        if self._endpoint is None:
+        if self._file.endpoint is None:
             raise _error(otherwise)
-        return self._endpoint
+        return self._file.endpoint
 
-    def _would_block(self, method: str) -> Exception:
-        """Rule 2."""
-        if self._timeout == 0.0:
+    def _would_block(self, method: str, flags: int = 0) -> Exception:
+        """Rule 2. A descriptor that was taken over may be non-blocking without Python's knowledge."""
+        if self._timeout == 0.0 or flags & real.MSG_DONTWAIT or (self._timeout is None and self._file.nonblocking):
             return _error(errno.EAGAIN)
         return self._world.refuse(
             f"a blocking socket.{method}() had to wait inside a world. Use asyncio's streams, or setblocking(False)."
@@ -352,23 +357,41 @@ class SimSocket:
 
     # What the selector asks.
 
+    @property
+    def woken(self) -> int:
+        """When it last became ready, counted through the kernel."""
+        source = self._file.endpoint or self._file.listener
+        return source.woken if source is not None else 0
+
     def readable(self) -> bool:
         """Whether reading or accepting would not block."""
-        source = self._endpoint or self._listener
+        source = self._file.endpoint or self._file.listener
         return self._fd != -1 and (source is None or source.readable)
 
     def writable(self) -> bool:
         """Whether writing would not block; for a connecting socket, whether the attempt is decided."""
-        if self._endpoint is None:
-            return self._fd != -1 and self._listener is None
-        return self._fd != -1 and self._endpoint.writable
+        file = self._file
+        if file.endpoint is None:
+            return self._fd != -1 and file.listener is None
+        return self._fd != -1 and file.endpoint.writable
 
 
 def socketpair(world: World) -> tuple[SimSocket, SimSocket]:
     """Two connected sockets between which bytes take no time: an event loop's way to wake itself."""
-    one, two = world.kernel.pair()
-    one.watcher = two.watcher = world.touch
+    one, two = (Description(world.kernel, real.AF_UNIX, endpoint) for endpoint in world.kernel.pair())
+    for file in (one, two):
+        if file.endpoint is not None:
+            file.endpoint.watcher = world.touch
     return (
-        SimSocket(world, real.AF_UNIX, real.SOCK_STREAM, endpoint=one),
-        SimSocket(world, real.AF_UNIX, real.SOCK_STREAM, endpoint=two),
+        SimSocket(world, real.AF_UNIX, real.SOCK_STREAM, file=one),
+        SimSocket(world, real.AF_UNIX, real.SOCK_STREAM, file=two),
     )
+
+
+def fromfd(world: World, fd: int, _family: int, _type: int, _proto: int = 0) -> SimSocket:
+    """`socket.fromfd`: a duplicate of a simulated descriptor.
+
+    Raises:
+        BoundaryError: the descriptor is a real one.
+    """
+    return world.socket_of(fd).dup()

@@ -36,7 +36,7 @@ from sim.world.agenda import INFINITY, QUIET_SECONDS, Agenda
 from sim.world.choices import Choices
 from sim.world.clock import Clock, moment
 from sim.world.entropy import Entropy
-from sim.world.events import LoggedError, LoggedWarning, TcpSend
+from sim.world.events import LoggedError, LoggedWarning, TcpDeliver, TcpSend
 from sim.world.faults import Faults, Striker
 from sim.world.fiber import Fiber
 from sim.world.host import Host
@@ -69,6 +69,7 @@ class Settings:
 
     Attributes:
         granularity: "turn" or "iteration" (rule 5 of `sim.world.agenda`).
+        arrivals: "single", "merged" or "any": whether segments of a connection arrive together (rule 7 there).
         latency: the interval, in virtual seconds, in which a segment arrives after it was sent.
         horizon: virtual seconds at which a run is broken off.
         settle: virtual seconds for which a world goes on after the last script has ended.
@@ -78,6 +79,7 @@ class Settings:
     """
 
     granularity: str = attrs.field(default="turn")
+    arrivals: str = attrs.field(default="single", kw_only=True)
     latency: tuple[float, float] = attrs.field(default=(0.0, INFINITY))
     horizon: float = 3_600.0
     settle: float = 1.0
@@ -89,6 +91,11 @@ class Settings:
     def _known(self, _attribute: object, value: str) -> None:
         if value not in ("turn", "iteration"):
             raise UsageError(f"granularity={value!r} does not exist. There are: turn, iteration.")
+
+    @arrivals.validator
+    def _known_arrivals(self, _attribute: object, value: str) -> None:
+        if value not in ("single", "merged", "any"):
+            raise UsageError(f"arrivals={value!r} does not exist. There are: single, merged, any.")
 
     @latency.validator
     def _interval(self, _attribute: object, value: tuple[float, float]) -> None:
@@ -227,15 +234,26 @@ class World:
         """Forget a closed socket's descriptor."""
         self._fds.pop(fd, None)
 
+    def hold_fd(self, fd: int, sock: SimSocket) -> None:
+        """Let another object have a descriptor that stays open."""
+        self._fds[fd] = sock
+
+    def find_fd(self, fd: int) -> SimSocket | None:
+        """The simulated socket behind a descriptor, if it is one."""
+        return self._fds.get(fd)
+
     def socket_of(self, fd: int) -> SimSocket:
         """The socket behind a descriptor."""
         try:
             return self._fds[fd]
         except KeyError:
-            raise self.refuse(f"descriptor {fd} is not a simulated socket and was given to an event loop.") from None
+            raise self.refuse(
+                f"descriptor {fd} is not a simulated socket and was used as one. A real descriptor has no place here: "
+                "pass host and port, or a path."
+            ) from None
 
     def sockets_of(self, process: Process) -> list[SimSocket]:
-        """The open TCP sockets of a process, oldest first."""
+        """The open sockets of a process, oldest first, without those of `socketpair`."""
         return [sock for sock in self._fds.values() if sock.owner is process and not sock.paired]
 
     def refuse(self, what: str) -> BoundaryError:
@@ -301,8 +319,8 @@ class World:
 
     def _in_flight(self, channel: Channel, segment: Segment) -> None:
         source, target = channel.source, channel.target
-        if source.name == "pair":
-            channel.deliver()
+        if source.instant:
+            self._deliver_at_once(channel, segment)
             return
         low, high = self.settings.latency
         segment.earliest = moment(self.clock.now + low)
@@ -318,6 +336,19 @@ class World:
             return
         segment.sent_by = event.seq
         self.agenda.put(channel, segment)
+
+    def _deliver_at_once(self, channel: Channel, segment: Segment) -> None:
+        source, target = channel.source, channel.target
+        if source.name == "pair":
+            channel.deliver()
+            return
+        trace, size = self.trace, len(segment.data)
+        cause = trace.cause
+        sent = trace.record(TcpSend, source.place, source.name, target.place, str(segment), segment.data)
+        trace.cause = sent.seq
+        trace.record(TcpDeliver, target.place, target.name, source.place, str(segment), size)
+        channel.deliver()
+        trace.cause = cause
 
     # Running.
 

@@ -647,6 +647,7 @@ def test_the_state_is_what_the_probes_say_and_what_is_in_flight() -> None:
     ("wrong", "message"),
     [
         ({"granularity": "iterations"}, "granularity='iterations' does not exist. There are: turn, iteration"),
+        ({"arrivals": "double"}, "arrivals='double' does not exist. There are: single, merged, any"),
         ({"latency": (0.2, 0.1)}, r"latency=\(0.2, 0.1\) is no interval"),
         ({"latency": (-1.0, 0.1)}, "is no interval"),
     ],
@@ -654,3 +655,46 @@ def test_the_state_is_what_the_probes_say_and_what_is_in_flight() -> None:
 def test_settings_that_make_no_sense(wrong: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         Settings(**wrong)
+
+
+# Arriving together.
+
+
+@pytest.mark.parametrize(
+    ("arrivals", "possible"),
+    [
+        ("single", {("a", "b", "c")}),
+        ("merged", {("abc",)}),
+        ("any", {("a", "b", "c"), ("ab", "c"), ("a", "bc"), ("abc",)}),
+    ],
+)
+def test_segments_arrive_alone_or_together(arrivals: str, possible: set[tuple[str, ...]]) -> None:
+    def scene(world: World, seen: Seen) -> None:
+        noting_server(world, seen)
+        world.start_script("client", sender("a", "b", "c"))
+
+    assert orders(scene, arrivals=arrivals) == possible
+    assert len(runs(scene, arrivals=arrivals)) == len(possible), "each once"
+
+
+def test_only_what_may_be_there_by_then_arrives_together() -> None:
+    def scene(world: World, seen: Seen) -> None:
+        noting_server(world, seen)
+        world.start_script("client", sender("a", "b", "c", at=5.0, gap=0.5))
+
+    assert orders(scene, arrivals="merged", latency=(1.0, 1.0)) == {("a", "b", "c")}
+    assert ("a", "bc") in orders(scene, arrivals="merged", latency=(0.0, 0.7))
+
+
+def test_each_of_those_that_arrive_together_has_its_own_cause() -> None:
+    def play(world: World) -> None:
+        noting_server(world, [])
+        world.start_script("client", sender("a", "b"))
+
+    events = play_world(play, arrivals="merged").trace.events
+    sent = {event.seq: event for event in events if isinstance(event, TcpSend)}
+    delivered = [event for event in events if isinstance(event, TcpDeliver)]
+    assert [event.segment for event in delivered] == [
+        sent[event.cause].segment for event in delivered if event.cause is not None
+    ]
+    assert [event.segment for event in delivered][:3] == ["SYN", "a", "b"]

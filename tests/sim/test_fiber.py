@@ -20,6 +20,7 @@ from .worlds import ADDRESS, a_world, every_schedule, play_world
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
+    from pathlib import Path
 
     from sim.world.host import Connection, Host
 
@@ -615,3 +616,44 @@ def test_closing_a_world_ends_its_scripts_even_if_they_fail_at_it() -> None:
         world.start_script("other", other)
     assert seen == ["stubborn", "other"]
     assert all(fiber.done for fiber in world.fibers)
+
+
+# Unix sockets.
+
+
+def test_what_scripts_send_to_a_path_arrives_in_any_order(tmp_path: Path) -> None:
+    path = str(tmp_path / "socket")
+
+    def play(world: World) -> list[str]:
+        seen: list[str] = []
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            seen.append((await reader.read(100)).decode())
+            writer.write(b"thanks")
+            writer.close()
+
+        async def main() -> None:
+            await asyncio.start_unix_server(serve, path)
+            await asyncio.Event().wait()
+
+        async def script(host: Host) -> None:
+            connection = await host.connect(path)
+            connection.send(host.name.encode())
+            assert await connection.receive() == b"thanks"
+            assert await connection.receive() == b""
+
+        world.start_process("server", main)
+        world.run_until(lambda: world.kernel.paths.find(path) is not None, within=1.0)
+        for name in ("one", "two"):
+            world.start_script(name, script)
+        return seen
+
+    assert {tuple(seen) for seen in every_schedule(play).values()} == {("one", "two"), ("two", "one")}
+
+
+def test_a_script_that_finds_nothing_at_a_path() -> None:
+    async def script(host: Host) -> None:
+        with pytest.raises(FileNotFoundError):
+            await host.connect("/nothing/there")
+
+    play_world(lambda world: world.start_script("client", script))

@@ -10,11 +10,12 @@ import pytest
 
 from sim.errors import BoundaryError
 from sim.world import names
-from sim.world.sockets import SimSocket, socketpair
+from sim.world.sockets import SimSocket, fromfd, socketpair
 from sim.world.world import World
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 
 @pytest.fixture
@@ -89,10 +90,13 @@ def test_type_flags_and_protocol(world: World) -> None:
 @pytest.mark.parametrize(
     ("args", "pattern"),
     [
-        ((socket.AF_INET, socket.SOCK_DGRAM), "type SOCK_DGRAM was asked for inside a world. Only TCP"),
+        (
+            (socket.AF_INET, socket.SOCK_DGRAM),
+            "type SOCK_DGRAM was asked for inside a world. Only TCP and Unix streams",
+        ),
         ((socket.AF_INET, socket.SOCK_RAW), "type SOCK_RAW"),
         ((socket.AF_PACKET, socket.SOCK_STREAM), "family AF_PACKET"),
-        ((-1, -1, -1, 3), r"fileno=3"),
+        ((-1, -1, -1, 3), r"descriptor 3 is not a simulated socket"),
     ],
 )
 def test_what_is_no_tcp_is_refused(world: World, args: tuple[int, ...], pattern: str) -> None:
@@ -101,19 +105,12 @@ def test_what_is_no_tcp_is_refused(world: World, args: tuple[int, ...], pattern:
 
 def test_what_is_not_simulated_is_refused_by_name(world: World) -> None:
     client, _ = connected(world)
-    for name in ("sendto", "recvfrom", "recvmsg", "sendfile", "makefile", "dup"):
+    for name in ("sendto", "recvfrom", "recvmsg", "sendfile", "makefile"):
         refused(world, rf"socket\.{name} is not simulated", getattr, client, name)
-    refused(world, r"socket\.detach\(\)", client.detach)
     refused(world, "ancillary data", client.sendmsg, [b"x"], [(1, 2, b"")])
     with pytest.raises(AttributeError, match="no attribute 'recvv'"):
         client.recvv  # noqa: B018
     assert not hasattr(client, "__nothing__")
-
-
-def test_unix_sockets_are_refused(world: World) -> None:
-    sock = nonblocking(world, socket.AF_UNIX)
-    refused(world, "a Unix socket was bound to '/tmp/x'", sock.bind, "/tmp/x")
-    refused(world, "a Unix socket was connected to '/tmp/x'", sock.connect, "/tmp/x")
 
 
 def test_a_call_that_would_have_to_wait_is_refused(world: World) -> None:
@@ -251,7 +248,7 @@ def test_shutting_down_wakes_a_selector(world: World) -> None:
         ("", False, "127.0.0.1"),
         (None, True, "0.0.0.0"),
         ("", True, "0.0.0.0"),
-        ("::", True, "0.0.0.0"),
+        ("::", True, "::"),
         ("10.1.2.3", False, "10.1.2.3"),
         (b"10.1.2.3", False, "10.1.2.3"),
         ("0:0::1", False, "::1"),
@@ -296,3 +293,105 @@ def test_this_machine(world: World) -> None:
     assert names.getfqdn(world, "example.org") == "example.org"
     assert names.gethostbyname(world, "localhost") == "127.0.0.1"
     assert names.getnameinfo(world, ("127.0.0.1", 80), 0) == ("127.0.0.1", "80")
+
+
+# What is refused, because its effect is not simulated.
+
+
+@pytest.mark.parametrize("option", ["SO_REUSEPORT", "SO_REUSEADDR"])
+def test_two_sockets_at_one_address(world: World, option: str) -> None:
+    one, two = nonblocking(world), nonblocking(world)
+    for sock in (one, two):
+        sock.setsockopt(socket.SOL_SOCKET, getattr(socket, option), 1)
+    one.bind(("127.0.0.1", 80))
+    refused(world, f"was bound a second time, with {option}. Two sockets", two.bind, ("127.0.0.1", 80))
+
+
+def test_shutting_down_a_listener(world: World) -> None:
+    sock = nonblocking(world)
+    sock.listen()
+    refused(world, r"socket\.shutdown\(\) of a listener", sock.shutdown, socket.SHUT_RD)
+
+
+@pytest.mark.parametrize(
+    ("level", "option"),
+    [
+        (socket.SOL_SOCKET, socket.SO_OOBINLINE),
+        (socket.SOL_SOCKET, socket.SO_RCVLOWAT),
+        (socket.SOL_SOCKET, socket.SO_BINDTODEVICE),
+        (socket.IPPROTO_TCP, socket.TCP_CORK),
+        (socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT),
+        (socket.IPPROTO_TCP, socket.TCP_FASTOPEN),
+        (socket.IPPROTO_TCP, socket.TCP_MAXSEG),
+        (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT),
+    ],
+)
+def test_options_that_would_change_something(world: World, level: int, option: int) -> None:
+    sock = nonblocking(world)
+    refused(world, rf"socket\.setsockopt\({int(level)}, {int(option)}, 1\)", sock.setsockopt, level, option, 1)
+    refused(world, rf"socket\.getsockopt\({int(level)}, {int(option)}\)", sock.getsockopt, level, option)
+
+
+def test_flags_that_would_change_something(world: World) -> None:
+    client, _ = connected(world)
+    refused(world, r"socket\.send\(\) with flags .*MSG_OOB", client.send, b"x", socket.MSG_OOB)
+    for flag in (socket.MSG_OOB, socket.MSG_WAITALL, socket.MSG_TRUNC):
+        refused(world, r"socket\.recv\(\) with flags ", client.recv, 1, flag)
+
+
+def test_real_descriptors_are_refused(world: World) -> None:
+    refused(world, "descriptor 0 is not a simulated socket", fromfd, world, 0, socket.AF_INET, socket.SOCK_STREAM)
+
+
+def test_a_descriptor_that_was_given_up_is_ready_as_before(world: World) -> None:
+    client, server = connected(world)
+    server.send(b"x")
+    settle(world)
+    keeper = world.socket_of(client.detach())
+    assert keeper is not client
+    assert keeper.readable()
+    assert not client.readable()
+    again = fromfd(world, keeper.fileno(), socket.AF_INET, socket.SOCK_STREAM)
+    assert again.recv(1) == b"x"
+
+
+# Unix sockets.
+
+
+def test_who_may_connect_to_a_path(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    listener, path = nonblocking(world, socket.AF_UNIX), str(tmp_path / "socket")
+    listener.bind(path)
+    listener.listen(10)
+    node = world.kernel.paths.find(path)
+    assert node is not None
+    for user, group, mode, expected in (
+        (0, 0, 0, 0),
+        (7, 7, 0o200, 0),
+        (7, 7, 0o577, errno.EACCES),
+        (8, 7, 0o020, 0),
+        (8, 7, 0o707, errno.EACCES),
+        (8, 8, 0o002, 0),
+        (8, 8, 0o775, errno.EACCES),
+    ):
+        node.uid, node.gid, node.mode = 7, 7, mode
+        monkeypatch.setattr("os.geteuid", lambda user=user: user)
+        monkeypatch.setattr("os.getegid", lambda group=group: group)
+        assert nonblocking(world, socket.AF_UNIX).connect_ex(path) == expected, (user, group, mode)
+
+
+def test_what_a_unix_connection_is_called(world: World, tmp_path: Path) -> None:
+    listener, client, path = nonblocking(world, socket.AF_UNIX), SimSocket(world, socket.AF_UNIX), str(tmp_path / "s")
+    listener.bind(path)
+    listener.listen()
+    client.connect(path)
+    server, _ = listener.accept()
+    client.send(b"abc")
+    assert [(e.kind, e.actor) for e in world.trace.events] == [("tcp.send", "unix"), ("tcp.deliver", "world")]
+    assert world.trace.events[1].cause == world.trace.events[0].seq
+    assert repr(listener) == f"<simulated socket fd={listener.fileno()} laddr={path!r} endpoint=None>"
+    assert server.recv(3) == b"abc"
+
+
+def test_a_path_is_in_no_real_directory(world: World, tmp_path: Path) -> None:
+    nonblocking(world, socket.AF_UNIX).bind(str(tmp_path / "socket"))
+    assert list(tmp_path.iterdir()) == []
