@@ -7,7 +7,6 @@ import errno
 import socket
 import ssl
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,8 +17,6 @@ if TYPE_CHECKING:
     from .arms import Arm
 
 LOCAL = "127.0.0.1"
-CERTIFICATE = Path(__file__).with_name("certificate.pem")
-"""For `localhost`, signed by itself; its key protects nothing."""
 
 
 async def finished(*writers: asyncio.StreamWriter) -> None:
@@ -282,16 +279,16 @@ def test_a_connection_attempt_that_is_cancelled(arm: Arm) -> None:
 # TLS: asyncio's own, on either kernel.
 
 
-def contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
+def contexts(paper: Any) -> tuple[ssl.SSLContext, ssl.SSLContext]:
     """A client's and a server's."""
-    client = ssl.create_default_context(cafile=str(CERTIFICATE))
+    client = ssl.create_default_context(cafile=paper.authority)
     server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    server.load_cert_chain(CERTIFICATE)
+    server.load_cert_chain(paper.in_one)
     return client, server
 
 
-def test_a_server_with_tls(arm: Arm) -> None:
-    client_context, server_context = contexts()
+def test_a_server_with_tls(arm: Arm, paper: Any) -> None:
+    client_context, server_context = contexts(paper)
 
     async def main() -> None:
         async def serve(r: asyncio.StreamReader, w: asyncio.StreamWriter) -> None:
@@ -311,8 +308,8 @@ def test_a_server_with_tls(arm: Arm) -> None:
     arm.run(main)
 
 
-def test_large_messages_with_tls(arm: Arm) -> None:
-    client_context, server_context = contexts()
+def test_large_messages_with_tls(arm: Arm, paper: Any) -> None:
+    client_context, server_context = contexts(paper)
     data = bytes(range(250)) * 8_000
 
     async def main() -> None:
@@ -332,8 +329,8 @@ def test_large_messages_with_tls(arm: Arm) -> None:
     arm.run(main)
 
 
-def test_a_certificate_that_nobody_trusts(arm: Arm) -> None:
-    _, server_context = contexts()
+def test_a_certificate_that_nobody_trusts(arm: Arm, paper: Any) -> None:
+    _, server_context = contexts(paper)
 
     async def main() -> None:
         asyncio.get_running_loop().set_exception_handler(lambda _loop, _context: None)
@@ -347,8 +344,8 @@ def test_a_certificate_that_nobody_trusts(arm: Arm) -> None:
     arm.run(main)
 
 
-def test_a_server_that_speaks_no_tls(arm: Arm) -> None:
-    client_context, _ = contexts()
+def test_a_server_that_speaks_no_tls(arm: Arm, paper: Any) -> None:
+    client_context, _ = contexts(paper)
 
     async def main() -> None:
         async def serve(r: asyncio.StreamReader, w: asyncio.StreamWriter) -> None:
@@ -388,8 +385,8 @@ class _Upgrading(asyncio.Protocol):
             self.lost.set_result(exc)
 
 
-def test_upgrading_to_tls(arm: Arm) -> None:
-    client_context, server_context = contexts()
+def test_upgrading_to_tls(arm: Arm, paper: Any) -> None:
+    client_context, server_context = contexts(paper)
 
     async def main() -> None:
         loop = asyncio.get_running_loop()

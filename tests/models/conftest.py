@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import attrs
 import pytest
-import trustme
 
-from models.tls import Certificate
 from sim.world.boundary import Boundary
 
 
@@ -15,27 +12,3 @@ def worlds():
     """Stay inside the boundary between one world and the next: going in and out costs more than most worlds."""
     with Boundary():
         yield
-
-
-@attrs.frozen
-class Paper:
-    """What a server shows, and what a client trusts."""
-
-    certificate: Certificate
-    authority: str
-    in_one: str
-
-
-@pytest.fixture(scope="session")
-def paper(tmp_path_factory):
-    """A certificate for 127.0.0.1, with RSA keys (see `models.tls`), and the authority that signed it."""
-    folder = tmp_path_factory.mktemp("certificates")
-    authority = trustme.CA(key_type=trustme.KeyType.RSA)
-    issued = authority.issue_cert("127.0.0.1", key_type=trustme.KeyType.RSA)
-    chain, key, ca, in_one = (str(folder / name) for name in ("chain.pem", "key.pem", "ca.pem", "in_one.pem"))
-    for number, blob in enumerate(issued.cert_chain_pems):
-        blob.write_to_path(chain, append=number > 0)
-    issued.private_key_pem.write_to_path(key)
-    issued.private_key_and_cert_chain_pem.write_to_path(in_one)
-    authority.cert_pem.write_to_path(ca)
-    return Paper(Certificate(chain, key), ca, in_one)
