@@ -107,6 +107,7 @@ class Report:
         settings: how to search again: parameters, granularity and bounds.
         subject: the server itself, to run more with.
         unwitnessed: each `sometimes` that no run has shown yet, if not all were tried.
+        shrink_runs: how many runs went into shrinking what was found; they count as no order explored.
     """
 
     scenario: Scenario
@@ -123,6 +124,7 @@ class Report:
     settings: dict[str, Any]
     subject: Subject | None = attrs.field(default=None, eq=False)
     unwitnessed: tuple[str, ...] = ()
+    shrink_runs: int = 0
 
     def __repr__(self) -> str:
         name = self.scenario.name if self.scenario is not None else "?"

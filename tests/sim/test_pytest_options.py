@@ -39,7 +39,15 @@ SHOW = """
         print("settings", json.dumps(sim_report.settings, sort_keys=True))
         assert 0
 """
-DEFAULTS = {"granularity": None, "horizon": None, "max_choices": 10_000, "max_runs": 1_000_000, "max_seconds": None}
+DEFAULTS = {
+    "granularity": None,
+    "horizon": None,
+    "max_choices": 10_000,
+    "max_runs": 1_000_000,
+    "max_seconds": None,
+    "seed": 0,
+    "stop_early": False,
+}
 
 
 @pytest.fixture
