@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from sim.errors import UsageError
 from sim.search.seen import Seen
+from sim.world.active import current_world
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -87,7 +88,7 @@ def _batch() -> Callable[[Callable[[Decide], Run], str], list[Run]]:
         @given(st.data())
         def draw(data: Any) -> None:
             try:
-                made.append(play(lambda width, _label: data.draw(st.integers(0, width - 1))))
+                made.append(play(gently(lambda width, _label: data.draw(st.integers(0, width - 1)))))
             except Exception as exc:
                 raise _Ended(exc) from exc
 
@@ -98,3 +99,27 @@ def _batch() -> Callable[[Callable[[Decide], Run], str], list[Run]]:
         return made
 
     return batch
+
+
+def gently(draw: Decide) -> Decide:
+    """`draw`, but an end that Hypothesis makes of an example (it can draw no more) comes between two turns of the world.
+
+    It would else go through the event loop in the middle of whatever that does.
+    """
+    ended = False
+
+    def decide(width: int, label: object) -> int:
+        nonlocal ended
+        if ended:
+            return 0
+        try:
+            return draw(width, label)
+        except BaseException as exc:
+            world = current_world()
+            if world is None:
+                raise
+            ended = True
+            world.fail(exc)
+            return 0
+
+    return decide

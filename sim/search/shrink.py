@@ -17,12 +17,13 @@ Rules for this file:
 3. Nothing is played twice; several discoveries of one search share what was learnt.
 4. The work is bounded by runs and not by time, so that the same search comes to the same end.
 
-How it works. First *down*, as delta debugging does it (Zeller and Hildebrandt, 2002): set deviations to 0, in halves,
-quarters, ... one by one; then leave choices out, so that those behind move up (a message less is some choices less);
-then lower each pick. Again, until nothing helps. What remains is a local minimum. Then *up from below*: all schedules
-with fewer deviations, and those with as many, are run in the order of `sim.search.deepening`, as far as the budget
-goes. Where it goes far enough, which it does for a story of one deviation and a hundred choices, the result is the
-simplest run of all, whatever run it began with.
+How it works. First *up from below*: the schedules with no deviation and with one are run, as `sim.search.deepening`
+does; most stories are among them. Failing that, *down*, as delta debugging does it (Zeller and Hildebrandt, 2002): set
+deviations to 0, in halves, quarters, ... one by one; then leave choices out, so that those behind move up (a message
+less is some choices less); then lower each pick. Again, until nothing helps. What remains is a local minimum. Then on
+from below, through all schedules with fewer deviations and those with as many, as far as the budget goes. Where it
+goes far enough, which it does for a story of one deviation among a hundred choices, the result is the simplest run of
+all, whatever run it began with.
 
 Rejected: to shrink by what is delivered (which message before which) and not by number. It is more robust where an
 early pick changes what later ones mean. But it has no place for choices that are not deliveries, and the way up from
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
 DOWN = 300
 """Runs to find a local minimum with, for each discovery."""
 BELOW = 400
-"""Runs to look below it with."""
+"""Runs to look below it with, each time."""
 
 
 class _Tried(NamedTuple):
@@ -94,14 +95,17 @@ class Shrinker:
         Raises:
             Divergence: it did so once, and not when it was run again.
         """
-        best = self._note(run)
-        with self._at_most(DOWN):
-            while best is not (best := self._down(best, invariant)):
-                pass
-        best = self._simplest(invariant)
+        self._note(run)
         with self._at_most(BELOW):
-            self._below(best, invariant)
+            self._below(invariant, deepest=1)
         best = self._simplest(invariant)
+        if best.deviations > 1:
+            with self._at_most(DOWN):
+                while best is not (best := self._down(best, invariant)):
+                    pass
+            with self._at_most(BELOW):
+                self._below(invariant, deepest=self._simplest(invariant).deviations)
+            best = self._simplest(invariant)
         self.runs += 1
         again = self._play(best.picks)
         if invariant not in _broken(again):
@@ -145,13 +149,13 @@ class Shrinker:
                 size //= 2
         return best
 
-    def _below(self, best: _Tried, invariant: str) -> None:
-        """Try everything that may be simpler."""
+    def _below(self, invariant: str, *, deepest: int) -> None:
+        """Try everything that has so many deviations at the most, and no more than what was found."""
         for tried in Deepening().runs(self._try):
-            if tried.deviations > best.deviations:
+            if invariant in tried.broken:
+                deepest = min(deepest, tried.deviations)
+            if tried.deviations > deepest:
                 return
-            if invariant in tried.broken and tried.rank < best.rank:
-                best = tried
 
     def _try(self, picks: Sequence[int]) -> _Tried:
         key = essential(picks)
