@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from sim.show.progress import ProgressView
 
 PICTURES = (".png", ".svg", ".pdf")
-SEARCHES = ("exhaustive",)
+SEARCHES = ("exhaustive", "depth-first", "random", "pct", "pos", "coverage", "hypothesis")
 GRANULARITIES = ("turn", "iteration")
 AT_LEAST_1 = click.IntRange(min=1)
 ABOVE_0 = click.FloatRange(min=0, min_open=True)
@@ -94,7 +94,17 @@ def _faults(_ctx: click.Context, _option: click.Parameter, value: str | None) ->
     "uvicorn[h11,wsproto]; may be given several times. Default: all that the scenario names.",
 )
 @click.option(
-    "--search", type=click.Choice(SEARCHES), default=SEARCHES[0], show_default=True, help="The way to search."
+    "--search",
+    type=click.Choice(SEARCHES),
+    default=SEARCHES[0],
+    show_default=True,
+    help="The way to search: exhaustive and depth-first run every order, the others draw some.",
+)
+@click.option("--seed", type=int, metavar="N", help="Of what a search draws. Default: 0.")
+@click.option(
+    "--stop-early/--go-on",
+    default=None,
+    help="Whether to stop at the first order that breaks something. Default: searches that draw do.",
 )
 @click.option(
     "--granularity",
@@ -110,7 +120,12 @@ def _faults(_ctx: click.Context, _option: click.Parameter, value: str | None) ->
     callback=_params,
     help="A parameter of the scenario; may be given several times. asgi-sim list shows them.",
 )
-@click.option("--max-runs", type=AT_LEAST_1, metavar="N", help="Bound on the orders. Default: 1,000,000.")
+@click.option(
+    "--max-runs",
+    type=AT_LEAST_1,
+    metavar="N",
+    help="Bound on the orders. Default: 1,000,000; 10,000 if they are drawn.",
+)
 @click.option("--max-choices", type=AT_LEAST_1, metavar="N", help="Bound on the choices in one order. Default: 10,000.")
 @click.option(
     "--max-seconds", type=ABOVE_0, metavar="S", help="Bound on the real seconds for one server. Default: none."

@@ -6,8 +6,9 @@
 
 The fixture `sim_report` runs the test once for each server and gives it the `sim.Report`. The marker takes a scenario
 (its name, `module:attribute`, or a `sim.Scenario`), and by keyword `servers` (default: the scenario's own; a server is
-a requirement, a `sim.Subject`, or a `pytest.param` of one), `params`, `search`, and those of `OPTIONS`. Markers of a
-class, a module or a `pytest.param` add what the function's own does not say; the closest one counts.
+a requirement, a `sim.Subject`, or a `pytest.param` of one), `params`, `search`, `seed`, `stop_early`, and those of
+`OPTIONS`. Markers of a class, a module or a `pytest.param` add what the function's own does not say; the closest one
+counts.
 
 How a search is bounded is decided by the first of these that says something: the command line (`--sim-max-runs`),
 the environment (`SIM_MAX_RUNS`), the marker (`max_runs=`), the configuration file (`sim_max_runs`), and last
@@ -105,7 +106,7 @@ OPTIONS = (
     Option("max_seconds", "SECONDS", _seconds, "a number above 0", "bound on the real time of each search"),
     Option("horizon", "SECONDS", _seconds, "a number above 0", "bound on the virtual time of each run"),
 )
-KEYWORDS = ("servers", "params", "faults", "search", *(option.name for option in OPTIONS))
+KEYWORDS = ("servers", "params", "faults", "search", *(option.name for option in OPTIONS), "seed", "stop_early")
 
 
 class _Plan(NamedTuple):

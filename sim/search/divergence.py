@@ -41,7 +41,21 @@ def same_questions(before: Sequence[Choice], after: Sequence[Choice]) -> None:
             found = f"now there are {after[index].width} ({after[index].label})"
         else:
             continue
-        raise _divergence(f"Choice {index + 1} had {old.width} possibilities ({old.label}); {found}.")
+        raise unlike(f"Choice {index + 1} had {old.width} possibilities ({old.label}); {found}.")
+
+
+def same_widths(before: Sequence[int], after: Sequence[Choice]) -> None:
+    """The same, where of the first run only the width of each choice is known.
+
+    Raises:
+        Divergence: at the first difference.
+    """
+    for index, width in enumerate(before):
+        if index >= len(after):
+            raise unlike(f"Choice {index + 1} had {width} possibilities; now the run ends before it.")
+        if after[index].width != width:
+            found = f"now there are {after[index].width} ({after[index].label})"
+            raise unlike(f"Choice {index + 1} had {width} possibilities; {found}.")
 
 
 def same_traces(first: Trace, second: Trace) -> None:
@@ -58,15 +72,15 @@ def same_traces(first: Trace, second: Trace) -> None:
         one, two = a.to_json(), b.to_json()
         if one["event"] != two["event"] or one["actor"] != two["actor"]:
             was, then = (_excerpt(f"{e.kind} by {e.actor}: {e.describe()}", 0) for e in (a, b))
-            raise _divergence(f"Event {number} was {was}; now it is {then}.")
+            raise unlike(f"Event {number} was {was}; now it is {then}.")
         for field in one:
             if one.get(field) != two.get(field):
                 was, then = _differing(repr(one.get(field)), repr(two.get(field)))
-                raise _divergence(
+                raise unlike(
                     f"Event {number} ({a.kind} by {a.actor}, at {a.time:g} s) had {field} = {was}; now it is {then}."
                 )
     if len(first) != len(second):
-        raise _divergence(f"The first has {len(first)} events; now there are {len(second)}.")
+        raise unlike(f"The first has {len(first)} events; now there are {len(second)}.")
 
 
 def same_judgement(first: Run, second: Run) -> None:
@@ -89,7 +103,8 @@ def _said(run: Run) -> list[tuple[str, str]]:
     return [(i.name, v.message if i is not PROGRESS else "stuck") for i, v in run.violations]
 
 
-def _divergence(difference: str) -> Divergence:
+def unlike(difference: str) -> Divergence:
+    """The error for two different runs of one schedule: the first difference, and the usual suspects."""
     return Divergence(f"the same schedule gave two different runs. {difference} {SUSPECTS}")
 
 

@@ -18,20 +18,19 @@ from typing import TYPE_CHECKING
 from sim.search.divergence import same_questions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
-    from sim.search.policy import Play
     from sim.search.runner import Run
     from sim.world.choices import Choice
 
 
 class Exhaustive:
-    """The policy "exhaustive" (see `sim.search.policy`)."""
+    """The policy "depth-first" (see `sim.search.policy`)."""
 
     def __init__(self) -> None:
         self.complete = False
 
-    def runs(self, play: Play) -> Iterator[Run]:
+    def runs(self, play: Callable[[Sequence[int]], Run]) -> Iterator[Run]:
         """Every run there is."""
         before: list[Choice] = []
         forced: tuple[int, ...] | None = ()

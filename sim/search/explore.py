@@ -13,16 +13,18 @@ from sim.search.policy import POLICIES
 from sim.search.report import Bound
 from sim.search.runner import Runner
 from sim.search.schedule import Schedule
+from sim.search.shrink import Shrinker
 from sim.search.tally import Tally
 from sim.world.watchdog import Watchdog
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from sim.check.scenario import Scenario
     from sim.check.subject import Subject
     from sim.search.report import Report
     from sim.search.runner import Run
+    from sim.world.choices import Decide
 
 SEARCHES = tuple(POLICIES)
 GRANULARITIES = ("turn", "iteration")
@@ -47,9 +49,11 @@ def explore(
     *,
     server: Subject | str,
     params: Mapping[str, Any] | None = None,
-    search: str = "exhaustive",
+    search: str = SEARCHES[0],
+    seed: int = 0,
     granularity: str | None = None,
-    max_runs: int = DEFAULT_MAX_RUNS,
+    stop_early: bool | None = None,
+    max_runs: int | None = None,
     max_choices: int = DEFAULT_MAX_CHOICES,
     max_seconds: float | None = None,
     horizon: float | None = None,
@@ -64,10 +68,14 @@ def explore(
         scenario: a `Scenario`, its name, or `module:attribute`.
         server: a `Subject`, or a requirement such as `uvicorn[h11,wsproto]`, `hypercorn`, `granian==1.4.1`.
         params: the scenario's parameters.
-        search: the policy; "exhaustive" is depth first over all schedules.
+        search: the policy, by its name in `sim.search.policy`. "exhaustive" runs all schedules, those with fewest
+            deviations first; "depth-first" runs them in another order; the others draw some of them.
+        seed: of what a policy draws. The exhaustive ones draw nothing.
         granularity: "turn": things arrive while the event loop is idle; "iteration": also between two iterations of
             the loop. None: as the scenario says.
-        max_runs: bound on the number of runs.
+        stop_early: whether to stop at the first run that breaks something. None: a policy that draws does, an
+            exhaustive one goes on.
+        max_runs: bound on the number of runs. None: 1,000,000, and 10,000 for a policy that draws.
         max_choices: bound on the choices of one run; behind it every pick is 0.
         max_seconds: bound on the real time of the search, looked at between runs.
         horizon: bound on the virtual seconds of one run. None: as the scenario says.
@@ -76,7 +84,8 @@ def explore(
         on_progress: called about ten times a second, between runs.
 
     Returns:
-        The report. A bound that was hit makes its verdict `inconclusive`, unless something was found.
+        The report. A bound that was hit makes its verdict `inconclusive`, unless something was found. What a policy
+        found that does not begin with the shortest schedules is shrunk (see `sim.search.shrink`).
 
     Raises:
         UsageError: an unknown name, a bad value, an application that fails to import, a server that does not start.
@@ -98,16 +107,27 @@ def explore(
             raise UsageError(f"{name}={value!r} is not above 0. Leave it out to have no bound of your own.")
     runner = Runner(found, subject, params=params, granularity=granularity, horizon=horizon, faults=faults)
     tally = Tally(runner)
-    policy = POLICIES[search]()
+    entry = POLICIES[search]
+    policy = entry.make(seed)
+    if max_runs is None:
+        max_runs = DEFAULT_MAX_RUNS if entry.samples is None else entry.samples
+    if stop_early is None:
+        stop_early = entry.samples is not None
+
+    def play(forced: Sequence[int], decide: Decide | None = None) -> Run:
+        return runner.run(forced, decide=decide, limit=max_choices)
+
     bound: Bound | None = None
     started = shown = time.perf_counter()
     with runner.session(), Watchdog():
-        for run in policy.runs(lambda forced: runner.run(forced, limit=max_choices)):
+        for run in policy.runs(play):
             tally.add(run)
             now = time.perf_counter()
             if on_progress is not None and now - shown >= PROGRESS_EVERY:
                 shown = now
                 on_progress(Progress(tally.runs, now - started, len(tally.outcomes), len(tally.found)))
+            if stop_early and tally.found:
+                break
             if tally.runs >= max_runs:
                 bound = Bound("max-runs", max_runs, "raise --max-runs")
             elif max_seconds is not None and now - started >= max_seconds:
@@ -118,6 +138,8 @@ def explore(
                 break
             bound = None
         tally.finish()
+        if not policy.complete and not entry.shortest_first:
+            tally.shrink(Shrinker(play))
     complete = policy.complete and not tally.cut
     if policy.complete and tally.cut:
         bound = (
@@ -132,7 +154,9 @@ def explore(
         settings={
             "params": dict(params or {}),
             "search": search,
+            "seed": seed,
             "granularity": granularity,
+            "stop_early": stop_early,
             "max_runs": max_runs,
             "max_choices": max_choices,
             "max_seconds": max_seconds,

@@ -7,24 +7,38 @@ Rules for this file, and for each policy:
 3. It is `complete` once every schedule was run, or was shown by a reduction to be equivalent to one that was; then,
    and only then, may a verdict be "holds". It says so before it yields the last run.
 4. It depends on nothing but its arguments and the runs: the same search is the same sequence of runs.
+
+There are two kinds. The *exhaustive* ones go from schedule to schedule in an order of their own. The *samplers* draw
+schedules, each in a way that its paper has found good at meeting bugs; what they share is in `sim.search.sampling`.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from sim.search.coverage import Coverage
+from sim.search.deepening import Deepening
+from sim.search.drawn import Drawn
 from sim.search.exhaustive import Exhaustive
+from sim.search.pct import Pct
+from sim.search.pos import Pos
+from sim.search.sampling import Sampling
+from sim.search.uniform import Uniform
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from sim.search.runner import Run
+    from sim.world.choices import Decide
+
+SAMPLES = 10_000
+"""Runs that a sampler makes, unless it is told otherwise."""
 
 
 class Play(Protocol):
-    """Plays one schedule: its first picks `forced`, the others 0."""
+    """Plays one schedule: its first picks `forced`, the others as `decide` says (None: 0)."""
 
-    def __call__(self, forced: Sequence[int], /) -> Run: ...
+    def __call__(self, forced: Sequence[int], decide: Decide | None = None, /) -> Run: ...
 
 
 class Policy(Protocol):
@@ -37,5 +51,34 @@ class Policy(Protocol):
         ...
 
 
-POLICIES: dict[str, Callable[[], Policy]] = {"exhaustive": Exhaustive}
-"""The policies by name."""
+class Entry(NamedTuple):
+    """A policy in the list.
+
+    Attributes:
+        make: makes it, from a seed.
+        summary: what it does, in one line.
+        shortest_first: whether it comes to no schedule before it has run all that deviate less.
+        samples: how many runs it makes unless it is told otherwise, for a sampler; it then also stops at its first
+            discovery. None: the policy ends by itself.
+    """
+
+    make: Callable[[int], Policy]
+    summary: str
+    shortest_first: bool = False
+    samples: int | None = SAMPLES
+
+
+POLICIES: dict[str, Entry] = {
+    "exhaustive": Entry(lambda _: Deepening(), "every schedule, fewest deviations first", True, None),
+    "depth-first": Entry(
+        lambda _: Exhaustive(), "every schedule, in order of their picks; needs no memory", False, None
+    ),
+    "random": Entry(lambda seed: Sampling(Uniform(), seed), "each pick with the same probability"),
+    "pct": Entry(lambda seed: Sampling(Pct(), seed), "lanes by priority, with a few changes (PCT)"),
+    "pos": Entry(lambda seed: Sampling(Pos(), seed), "events by priority, drawn anew where they race (POS)"),
+    "coverage": Entry(
+        lambda seed: Sampling(Coverage(), seed), "schedules that are like those which showed something new"
+    ),
+    "hypothesis": Entry(Drawn, "as Hypothesis draws them; needs the extra asgi-sim[hypothesis]"),
+}
+"""The policies by name; the first is the default."""

@@ -108,6 +108,7 @@ class Report:
         subject: the server itself, to run more with.
         unwitnessed: each `sometimes` that no run has shown yet, if not all were tried.
         faults: how often each could strike in one run.
+        shrink_runs: how many runs went into shrinking what was found; they count as no order explored.
     """
 
     scenario: Scenario
@@ -124,6 +125,7 @@ class Report:
     settings: dict[str, Any]
     subject: Subject | None = attrs.field(default=None, eq=False)
     unwitnessed: tuple[str, ...] = ()
+    shrink_runs: int = 0
     faults: dict[str, int] = attrs.field(factory=dict)
 
     def __repr__(self) -> str:

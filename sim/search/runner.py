@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import traceback
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import attrs
 
@@ -27,10 +27,13 @@ if TYPE_CHECKING:
     from sim.check.invariants import Invariant
     from sim.check.scenario import Scenario
     from sim.check.subject import Subject
-    from sim.world.choices import Choice
+    from sim.world.choices import Choice, Decide
     from sim.world.trace import Trace
 
 _ENGINE = os.path.dirname(os.path.dirname(__file__)) + os.sep
+
+
+Rank: TypeAlias = "tuple[int, int, int, tuple[int, ...]]"
 
 
 @attrs.frozen(eq=False)
@@ -62,6 +65,11 @@ class Run:
     def deviations(self) -> int:
         """How many picks are not 0."""
         return sum(c.pick != 0 for c in self.choices)
+
+    @property
+    def rank(self) -> Rank:
+        """How simple it is, simplest first: deviations, events, choices, picks. No two schedules have the same."""
+        return (self.deviations, len(self.trace), len(self.choices), self.picks)
 
 
 class Runner:
@@ -113,17 +121,18 @@ class Runner:
         self,
         forced: Sequence[int] = (),
         *,
+        decide: Decide | None = None,
         limit: int | None = None,
         observer: Callable[[World, str], None] | None = None,
         on_end: Callable[[World, Run], None] | None = None,
     ) -> Run:
-        """One run, its first picks `forced` and the rest 0. Call it inside `session()`.
+        """One run, its first picks `forced`, the rest as `decide` says (None: 0). Call it inside `session()`.
 
         Raises:
             SimError: the run was no run; what the scenario's own code raised is the cause of such an error.
         """
         self._interrupts.check()
-        choices = Choices(forced, limit=limit)
+        choices = Choices(forced, decide=decide, limit=limit)
         with Collector.run():
             world = World(choices, self.settings)
             world.observer = observer

@@ -30,7 +30,7 @@ LONGEST = 1 << 20
 """Bytes of JSON in a blob: more than any search makes, and less than it takes to harm who reads one."""
 
 
-def _essential(picks: Iterable[int]) -> tuple[int, ...]:
+def essential(picks: Iterable[int]) -> tuple[int, ...]:
     """The picks without the zeros at their end, which a run makes by itself."""
     essential = list(picks)
     while essential and essential[-1] == 0:
@@ -55,7 +55,7 @@ class Schedule:
 
     scenario: str
     server: str
-    picks: tuple[int, ...] = attrs.field(converter=_essential)
+    picks: tuple[int, ...] = attrs.field(converter=essential)
     params: dict[str, Any] = attrs.field(factory=dict)
     granularity: str = "turn"
     versions: dict[str, str] = attrs.field(factory=dict)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sim.check.invariants import Violation
+from sim.check.invariants import PROGRESS, Violation
 from sim.search.divergence import same_judgement, same_questions, same_traces
 from sim.search.report import Discovery, Observation, Report
 
 if TYPE_CHECKING:
     from sim.check.invariants import Invariant
     from sim.search.report import Bound
-    from sim.search.runner import Run, Runner
+    from sim.search.runner import Rank, Run, Runner
+    from sim.search.shrink import Shrinker
 
 RERUN_EVERY = 50
 """Every so many runs, and at the powers of two below, a schedule is run again to look for nondeterminism."""
@@ -20,7 +21,7 @@ RERUN_EVERY = 50
 class _Found(NamedTuple):
     """The simplest run so far that breaks one claim, and how many do."""
 
-    rank: tuple[int, ...]
+    rank: Rank
     invariant: Invariant
     violation: Violation
     run: Run
@@ -34,11 +35,12 @@ class Tally:
         self._runner = runner
         self.runs = 0
         self.reruns = 0
+        self.shrink_runs = 0
         self.outcomes: set[object] = set()
         self.cut: str | None = None
         """How the first run that was cut was: "horizon" or "max-choices"."""
         self.found: dict[str, _Found] = {}
-        self._observed: dict[str, tuple[tuple[int, ...], Run, int]] = {}
+        self._observed: dict[str, tuple[Rank, Run, int]] = {}
         self._unwitnessed = [i for i in runner.scenario.invariants if i.quantifier == "sometimes"]
         self._plainest: dict[str, _Found] = {}
         self._first: Run | None = None
@@ -65,7 +67,7 @@ class Tally:
             self._keep(run)
 
     def _keep(self, run: Run) -> None:
-        rank = (run.deviations, len(run.trace), len(run.choices))
+        rank = run.rank
         for invariant, violation in run.violations:
             best = self.found.get(invariant.name)
             if best is None:
@@ -96,6 +98,14 @@ class Tally:
         if self._first is not None and self.runs > 1:
             self._rerun(self._first)
 
+    def shrink(self, shrinker: Shrinker) -> None:
+        """Put in place of each run that was found the simplest that breaks the same."""
+        for name, found in sorted(self.found.items(), key=lambda item: item[1].rank):
+            run = shrinker.shrink(found.run, name)
+            violation = next(violation for invariant, violation in run.violations if invariant.name == name)
+            self.found[name] = found._replace(rank=run.rank, violation=violation, run=run)
+        self.shrink_runs = shrinker.runs
+
     def _rerun(self, run: Run) -> None:
         self.reruns += 1
         again = self._runner.run(run.picks)
@@ -106,7 +116,8 @@ class Tally:
     def report(self, *, complete: bool, bound: Bound | None, seconds: float, settings: dict[str, Any]) -> Report:
         """The answer, once there is nothing more to add."""
         runner = self._runner
-        found = sorted(self.found.values(), key=lambda f: f.rank)
+        named = [i.name for i in (PROGRESS, *runner.scenario.invariants)]
+        found = sorted(self.found.values(), key=lambda f: (f.rank, named.index(f.invariant.name)))
         if complete:
             for invariant in self._unwitnessed:
                 plainest = self._plainest[invariant.name]
@@ -140,5 +151,6 @@ class Tally:
             settings,
             runner.subject,
             () if complete else tuple(invariant.name for invariant in self._unwitnessed),
+            self.shrink_runs,
             runner.settings.faults.budget(),
         )

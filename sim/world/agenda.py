@@ -199,7 +199,7 @@ class Agenda:
         """Whether what was decided can still happen, after the ticks that came first."""
         deadline = min([lane.segments[0].latest for lane in self.heads()], default=INFINITY)
         if plan.lane is None:
-            return timer == plan.when and timer <= deadline
+            return timer == plan.when < INFINITY and timer <= deadline
         segments = plan.lane.segments
         return bool(segments) and segments[0] is plan.item and plan.when <= min(timer, deadline)
 

@@ -20,7 +20,7 @@ search asks thousands of times for each time that somebody reads the answer.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import attrs
 
@@ -28,6 +28,9 @@ from sim.errors import Divergence
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+Decide: TypeAlias = "Callable[[int, object], int]"
+"""How a policy answers: called with the width of a choice and its label, it returns a pick in `range(width)`."""
 
 
 @attrs.define(slots=True)
@@ -45,16 +48,22 @@ class Choices:
     Args:
         forced: the picks to repeat, from the first.
         policy: called with the width (≥ 2) of a choice behind the forced ones; returns a pick in `range(width)`.
+        decide: the same for a policy that looks at what there is to pick from: called with width and label.
         limit: how many choices a run may make; behind it every pick is 0 and `truncated` says so. None: no limit.
     """
 
-    __slots__ = ("_forced", "_limit", "_policy", "made", "truncated")
+    __slots__ = ("_decide", "_forced", "_limit", "made", "truncated")
 
     def __init__(
-        self, forced: Sequence[int] = (), policy: Callable[[int], int] | None = None, *, limit: int | None = None
+        self,
+        forced: Sequence[int] = (),
+        policy: Callable[[int], int] | None = None,
+        *,
+        decide: Decide | None = None,
+        limit: int | None = None,
     ) -> None:
         self._forced = forced
-        self._policy = policy
+        self._decide = decide if policy is None else lambda width, _label: policy(width)
         self._limit = limit
         self.made: list[Choice] = []
         self.truncated = False
@@ -82,7 +91,7 @@ class Choices:
             self.truncated = True
             return 0
         else:
-            pick = self._policy(width) if self._policy is not None else 0
+            pick = self._decide(width, label) if self._decide is not None else 0
         made.append(Choice(width, pick, label))
         return pick
 

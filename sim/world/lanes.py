@@ -7,7 +7,7 @@ others. `Menu` is how a choice among them reads.
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from sim.world.endpoint import Channel
 
@@ -62,6 +62,31 @@ class Alarm:
         self.callback = None
 
 
+class Option(NamedTuple):
+    """One thing to pick, for policies that look at what there is. Names are the same in each run of a scenario.
+
+    Attributes:
+        lane: which lane it is the head of; "" for a timer, and for "nothing yet".
+        item: its number among all that was ever under way in this run; 0 for those.
+        target: who gets it; "" for those.
+        late: whether it is meant to arrive at the next timer's own moment.
+    """
+
+    lane: str
+    item: int
+    target: str
+    late: bool = False
+
+
+class _Head(NamedTuple):
+    """What a menu keeps of a lane."""
+
+    route: str
+    item: Item
+    connection: str
+    target: str
+
+
 class Menu:
     """What there was to pick from; text is made only when somebody reads it."""
 
@@ -76,17 +101,31 @@ class Menu:
         strikes: Sequence[object] = (),
     ) -> None:
         self._first = first
-        self._early = [(route(lane), lane.segments[0]) for lane in early]
-        self._late = [(route(lane), lane.segments[0]) for lane in late]
+        self._early = [_head(lane) for lane in early]
+        self._late = [_head(lane) for lane in late]
         self._timer = timer
         self._strikes = strikes
 
+    def options(self) -> list[Option]:
+        """What each pick stands for, in order."""
+        options = [Option("", 0, "")] if self._first else []
+        for heads, late in (self._early, False), (self._late, True):
+            options += [Option(f"{h.route} {h.connection}", h.item.order, h.target, late) for h in heads]
+        options += [Option("", 0, "")] if self._timer else []
+        return options + [Option("", 0, "") for _ in self._strikes]
+
     def __str__(self) -> str:
         options = [self._first] if self._first else []
-        options += [f"{where} {item}" for where, item in self._early]
-        options += [f"{where} {item} just before the timer" for where, item in self._late]
+        options += [f"{head.route} {head.item}" for head in self._early]
+        options += [f"{head.route} {head.item} just before the timer" for head in self._late]
         options += ["a timer fires first"] if self._timer else []
         return " | ".join(options + [str(strike) for strike in self._strikes])
+
+
+def _head(lane: Lane) -> _Head:
+    if isinstance(lane, Mailbox):
+        return _Head(route(lane), lane.segments[0], "", lane.owner)
+    return _Head(route(lane), lane.segments[0], lane.target.name, lane.target.place)
 
 
 def scripted(lane: Lane) -> bool:

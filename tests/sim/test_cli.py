@@ -18,6 +18,7 @@ from click.testing import CliRunner, Result
 from sim import Schedule, explore
 from sim.cli import GRANULARITIES, SEARCHES, cli
 from sim.search import explore as explore_module
+from sim.search.policy import SAMPLES
 from sim.show.case import make_case
 
 from .showing import check_golden
@@ -561,7 +562,7 @@ def test_without_a_command_there_is_help() -> None:
 
 def test_what_help_says_of_defaults_is_true() -> None:
     text = " ".join(run("check", "--help").stdout.split())
-    assert f"Default: {explore_module.DEFAULT_MAX_RUNS:,}." in text
+    assert f"Default: {explore_module.DEFAULT_MAX_RUNS:,}; {SAMPLES:,} if they are drawn." in text
     assert f"Default: {explore_module.DEFAULT_MAX_CHOICES:,}." in text
     assert SEARCHES == explore_module.SEARCHES
     assert GRANULARITIES == explore_module.GRANULARITIES

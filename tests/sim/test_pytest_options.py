@@ -46,6 +46,8 @@ DEFAULTS = {
     "max_choices": 10_000,
     "max_runs": 1_000_000,
     "max_seconds": None,
+    "seed": 0,
+    "stop_early": False,
 }
 
 

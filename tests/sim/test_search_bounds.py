@@ -163,7 +163,8 @@ def test_what_was_found_before_the_bound_stays_found(bound: dict[str, Any], name
 
 
 def test_what_lies_behind_the_bound_is_not_found() -> None:
-    assert search(picking(3, 2), no_two, max_runs=4).verdict == "inconclusive"
+    assert search(picking(3, 2), no_two, max_runs=2).verdict == "inconclusive"
+    assert search(picking(3, 2), no_two, max_runs=4, search="depth-first").verdict == "inconclusive"
 
 
 def test_the_first_bound_that_stops_the_search_is_named() -> None:
@@ -180,7 +181,9 @@ def test_a_bound_must_be_above_0(name: str, value: float) -> None:
 
 
 def test_unknown_search_and_granularity() -> None:
-    with pytest.raises(UsageError, match=r"search 'dijkstra' does not exist\. There are: exhaustive\."):
+    with pytest.raises(
+        UsageError, match=r"search 'dijkstra' does not exist\. There are: exhaustive, depth-first, random, "
+    ):
         search(picking(2), search="dijkstra")
     with pytest.raises(UsageError, match=r"granularity 'step' does not exist\. There are: turn, iteration\."):
         search(picking(2), granularity="step")
@@ -191,9 +194,12 @@ def test_settings_say_how_to_search_again() -> None:
     assert report.settings == {
         "params": {},
         "search": "exhaustive",
+        "seed": 0,
         "granularity": "iteration",
+        "stop_early": False,
         "max_runs": 2,
         "max_choices": 10_000,
         "max_seconds": None,
         "horizon": 3.0,
+        "faults": None,
     }

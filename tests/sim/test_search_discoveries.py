@@ -139,7 +139,7 @@ def test_sometimes_without_a_witness_is_a_discovery_once_all_runs_are_done() -> 
 
 
 def test_sometimes_without_a_witness_is_open_while_runs_are_missing() -> None:
-    report = search(picking(3, 2), shows_two, max_runs=4)
+    report = search(picking(3, 2), shows_two, max_runs=2)
     assert (report.verdict, report.discoveries, report.unwitnessed) == ("inconclusive", (), ("shows-two",))
     with pytest.raises(CheckFailed, match=r"No run showed shows-two\."):
         report.check()
