@@ -186,14 +186,15 @@ class WebSocketClient:
         headers: Iterable[tuple[bytes, bytes]] = (),
         *,
         subprotocols: Iterable[str] = (),
+        over: Connection | None = None,
     ) -> None:
-        """Open the TCP connection and complete the handshake.
+        """Open the TCP connection, unless it goes `over` one that stands already, and complete the handshake.
 
         Raises:
             Refused: the server answered with another status, or closed the connection.
             ConnectionRefusedError: nobody listens at `address`.
         """
-        self.connection = await self.host.connect(address)
+        self.connection = over if over is not None else await self.host.connect(address)
         request = ws.Request(
             host=f"{address[0]}:{address[1]}",
             target=path,
