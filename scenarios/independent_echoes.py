@@ -71,4 +71,5 @@ scenario = Scenario(
     servers=(*COMBINATIONS, "hypercorn", "granian==1.4.1", "granian==1.4.2", "reference"),
     params=(Param("clients", 2, "how many clients"), Param("messages", 1, "how many messages each of them sends")),
     settings=lambda **_: Settings(latency=(0.0, 0.05), settle=0.0),
+    isolated=True,
 )

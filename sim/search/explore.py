@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from sim.errors import Divergence, UsageError
 from sim.registry import find_scenario, find_subject
+from sim.search.classes import Classes
+from sim.search.isolation import IsolationCheck
 from sim.search.policy import POLICIES
+from sim.search.reduction import ISOLATED, chosen
 from sim.search.report import Bound
 from sim.search.runner import Runner
 from sim.search.schedule import Schedule
@@ -17,7 +21,7 @@ from sim.search.tally import Tally
 from sim.world.watchdog import Watchdog
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from sim.check.scenario import Scenario
     from sim.check.subject import Subject
@@ -53,6 +57,8 @@ def explore(
     max_choices: int = DEFAULT_MAX_CHOICES,
     max_seconds: float | None = None,
     horizon: float | None = None,
+    reduce: Sequence[str] = (),
+    check_isolation: bool = False,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Report:
     """Run every order that a scenario allows against one server, and judge each.
@@ -70,6 +76,8 @@ def explore(
         max_choices: bound on the choices of one run; behind it every pick is 0.
         max_seconds: bound on the real time of the search, looked at between runs.
         horizon: bound on the virtual seconds of one run. None: as the scenario says.
+        reduce: names of reductions, such as "classes" (see `sim.search.reduction`); none: every order is run.
+        check_isolation: look, in a sample of runs, whether connections are as isolated as the scenario declares.
         on_progress: called about ten times a second, between runs.
 
     Returns:
@@ -78,6 +86,7 @@ def explore(
     Raises:
         UsageError: an unknown name, a bad value, an application that fails to import, a server that does not start.
         Divergence: the same schedule gave two different runs.
+        NotIsolated: the scenario declares that connections are isolated, and they are not.
         BoundaryError: the code under test reached for something real.
     """
     found = find_scenario(scenario) if isinstance(scenario, str) else scenario
@@ -95,12 +104,21 @@ def explore(
             raise UsageError(f"{name}={value!r} is not above 0. Leave it out to have no bound of your own.")
     runner = Runner(found, subject, params=params, granularity=granularity, horizon=horizon)
     tally = Tally(runner)
-    policy = POLICIES[search]()
+    reductions = chosen(reduce)
+    policy = Classes(isolated=found.isolated) if "classes" in reductions else POLICIES[search]()
+    isolation: IsolationCheck | None = None
     bound: Bound | None = None
     started = shown = time.perf_counter()
     with runner.session(), Watchdog():
-        for run in policy.runs(lambda forced: runner.run(forced, limit=max_choices)):
+        play = partial(runner.run, limit=max_choices)
+        if check_isolation:
+            if not (found.isolated and isinstance(policy, Classes)):
+                raise UsageError(_NOTHING_DECLARED.format(found.name))
+            isolation = IsolationCheck(found.name, subject.requirement, play)
+        for run in policy.runs(play):
             tally.add(run)
+            if isolation is not None:
+                isolation.examine(run)
             now = time.perf_counter()
             if on_progress is not None and now - shown >= PROGRESS_EVERY:
                 shown = now
@@ -122,7 +140,7 @@ def explore(
             if tally.cut == "max-choices"
             else Bound("horizon", runner.settings.horizon, "raise --horizon (virtual seconds)")
         )
-    return tally.report(
+    report = tally.report(
         complete=complete,
         bound=bound,
         seconds=time.perf_counter() - started,
@@ -134,8 +152,24 @@ def explore(
             "max_choices": max_choices,
             "max_seconds": max_seconds,
             "horizon": horizon,
+            "reduce": reductions,
         },
     )
+    if not isinstance(policy, Classes):
+        return report
+    return attrs.evolve(
+        report,
+        reduce=reductions,
+        abandoned=policy.abandoned,
+        assumes=(ISOLATED,) if found.isolated else (),
+        swaps=isolation.swaps if isolation is not None else None,
+    )
+
+
+_NOTHING_DECLARED = (
+    "there is nothing to check: --check-isolation is for --reduce classes and a scenario that declares isolated=True, "
+    "which {} does not or was not asked with. Leave it out, or name both."
+)
 
 
 def _one_of(what: str, value: str, allowed: tuple[str, ...]) -> None:

@@ -19,12 +19,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from sim.search.runner import Run
+    from sim.world.footprint import Watch
 
 
 class Play(Protocol):
-    """Plays one schedule: its first picks `forced`, the others 0."""
+    """Plays one schedule: its first picks `forced`, the others 0, or as `watch` says, which may end the run."""
 
-    def __call__(self, forced: Sequence[int], /) -> Run: ...
+    def __call__(self, forced: Sequence[int], /, *, watch: Watch | None = None) -> Run: ...
 
 
 class Policy(Protocol):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from sim.search import failure
+from sim.search.reduction import REDUCTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Container
@@ -107,6 +108,10 @@ class Report:
         settings: how to search again: parameters, granularity and bounds.
         subject: the server itself, to run more with.
         unwitnessed: each `sometimes` that no run has shown yet, if not all were tried.
+        reduce: the reductions by which there are fewer runs than orders.
+        abandoned: how many runs were broken off because they repeated an earlier one; they are not among `runs`.
+        assumes: what the reductions take for granted because the scenario declares it.
+        swaps: in how many pairs of deliveries that was looked for and seen, or None if nobody asked.
     """
 
     scenario: Scenario
@@ -123,6 +128,10 @@ class Report:
     settings: dict[str, Any]
     subject: Subject | None = attrs.field(default=None, eq=False)
     unwitnessed: tuple[str, ...] = ()
+    reduce: tuple[str, ...] = ()
+    abandoned: int = 0
+    assumes: tuple[str, ...] = ()
+    swaps: int | None = None
 
     def __repr__(self) -> str:
         name = self.scenario.name if self.scenario is not None else "?"
@@ -197,4 +206,17 @@ class Report:
                 for d in self.discoveries
             ],
             "observed": {o.name: o.runs for o in self.observed},
+            **self._reduced(),
         }
+
+    def _reduced(self) -> dict[str, Any]:
+        """What there is to say of reductions, if there were any."""
+        if not self.reduce:
+            return {}
+        record: dict[str, Any] = {
+            "reduce": list(self.reduce),
+            "abandoned": self.abandoned,
+            "preserves": {name: REDUCTIONS[name].preserves for name in self.reduce},
+            "assumes": list(self.assumes),
+        }
+        return record if self.swaps is None else {**record, "swaps": self.swaps}

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from sim.check.scenario import Scenario
     from sim.check.subject import Subject
     from sim.world.choices import Choice
+    from sim.world.footprint import Watch
     from sim.world.trace import Trace
 
 _ENGINE = os.path.dirname(os.path.dirname(__file__)) + os.sep
@@ -108,19 +109,21 @@ class Runner:
         forced: Sequence[int] = (),
         *,
         limit: int | None = None,
+        watch: Watch | None = None,
         observer: Callable[[World, str], None] | None = None,
         on_end: Callable[[World, Run], None] | None = None,
     ) -> Run:
-        """One run, its first picks `forced` and the rest 0. Call it inside `session()`.
+        """One run, its first picks `forced` and the rest 0, or as `watch` says. Call it inside `session()`.
 
         Raises:
             SimError: the run was no run; what the scenario's own code raised is the cause of such an error.
         """
         self._interrupts.check()
-        choices = Choices(forced, limit=limit)
+        choices = Choices(forced, watch.pick if watch is not None else None, limit=limit)
         with Collector.run():
             world = World(choices, self.settings)
             world.observer = observer
+            world.watch = watch
             stuck: Stuck | None = None
             try:
                 try:

@@ -36,6 +36,7 @@ import attrs
 from sim.errors import Stuck
 from sim.world.clock import moment
 from sim.world.events import HandedOver, TcpDeliver, Timer
+from sim.world.footprint import options
 from sim.world.lanes import Alarm, Mailbox, Menu, order, route, scripted
 from sim.world.selector import LIVELOCK_ITERATIONS
 
@@ -98,6 +99,8 @@ class Agenda:
         alarm = Alarm(callback, self._world.trace.cause)
         self._alarms_set += 1
         when = moment(self._clock.now + max(seconds, 0.0))
+        if self._world.watch is not None:
+            self._world.watch.timer(when)
         heapq.heappush(self._alarms, (when, self._alarms_set, alarm))
         self.leap_limit = min(self.leap_limit, when)
         return alarm
@@ -210,6 +213,10 @@ class Agenda:
         if not early and not contested:
             return _Plan(None, None, INFINITY)
         width = len(early) + len(late) + contested
+        if self._world.watch is not None:
+            self._world.watch.decision(self._world, options(early, late, timer=contested))
+            if self._world.failed is not None:
+                raise self._world.failed
         pick = self._world.choices.choose(width, Menu(None, early, late, contested)) if width > 1 else 0
         if pick < len(early):
             lane = early[pick]
@@ -230,14 +237,19 @@ class Agenda:
                 f"moment of virtual time ({self._clock.now:.3f} s) and was not done. The likeliest cause is a loop "
                 "around asyncio.sleep(0), or a callback that schedules itself."
             )
+        watch = world.watch
         while self._iterating and self.lanes:
             heads = [lane for lane in self.heads() if lane.segments[0].earliest <= self._clock.now]
             if not heads:
-                return
+                break
+            if watch is not None:
+                watch.decision(world, options(heads, on=world.current_name))
             pick = world.choices.choose(len(heads) + 1, Menu("the loop runs on", heads))
             if pick == 0:
-                return
+                break
             self._happen(heads[pick - 1])
+        if watch is not None and self._iterating:
+            watch.touch(world.current_name)
 
     # What happens.
 
@@ -245,6 +257,8 @@ class Agenda:
         """Fire the timer whose time has come: a script's here; a loop's when it next iterates."""
         world = self._world
         world.trace.cause = None
+        if world.watch is not None:
+            world.watch.touch_everything()
         if self.next_alarm() <= self._clock.now:
             _, _, alarm = heapq.heappop(self._alarms)
             callback, alarm.callback = alarm.callback, None
@@ -271,6 +285,8 @@ class Agenda:
             size = len(segment.data)
             trace.cause = trace.record(TcpDeliver, target.place, target.name, source.place, str(segment), size).seq
             lane.deliver()
+        if self._world.watch is not None:
+            self._world.watch.delivered(lane, None if isinstance(lane, Mailbox) else segment)
         if self._world.observer is not None:
             self._note(f"{route(lane)} {item}")
 
