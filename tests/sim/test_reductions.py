@@ -461,6 +461,25 @@ def test_there_has_to_be_a_declaration_to_check(options: dict[str, Any]) -> None
         search(chattering(1, 1), **options)
 
 
+def test_help_and_table_say_what_is_preserved_and_what_is_assumed() -> None:
+    from click.testing import CliRunner
+
+    from sim.cli import REDUCTIONS as OFFERED
+    from sim.cli import cli
+
+    assert tuple(REDUCTIONS) == OFFERED
+    helped = " ".join(CliRunner().invoke(cli, ["check", "--help"]).output.split())
+    arguments = ["check", "independent_echoes", "--server", "reference", "--reduce", "classes", "--check-isolation"]
+    ran = CliRunner().invoke(cli, [*arguments, "--jobs", "1"])
+    assert ran.exit_code == 0
+    for reduction in REDUCTIONS.values():
+        assert f"preserves {reduction.preserves}" in helped
+        assert f"It preserves {reduction.preserves}." in ran.output
+    assert "It assumes that connections of one server process have nothing to do with one another" in ran.output
+    assert "looked for in pairs that changed places (8 on reference)" in ran.output
+    assert "7 more runs were broken off as repeating another" in ran.output
+
+
 def test_the_policy_counts_what_it_broke_off() -> None:
     report = find(PAIRS["echoes-reference"], reduce=["classes"]).report
     assert report.abandoned == 7
