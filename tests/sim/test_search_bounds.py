@@ -196,4 +196,5 @@ def test_settings_say_how_to_search_again() -> None:
         "max_choices": 10_000,
         "max_seconds": None,
         "horizon": 3.0,
+        "reduce": (),
     }
