@@ -105,7 +105,7 @@ OPTIONS = (
     Option("max_seconds", "SECONDS", _seconds, "a number above 0", "bound on the real time of each search"),
     Option("horizon", "SECONDS", _seconds, "a number above 0", "bound on the virtual time of each run"),
 )
-KEYWORDS = ("servers", "params", "search", "reduce", "check_isolation", *(option.name for option in OPTIONS))
+KEYWORDS = ("servers", "params", "search", *(option.name for option in OPTIONS), "reduce", "check_isolation")
 
 
 class _Plan(NamedTuple):
