@@ -197,15 +197,18 @@ class WebSocketClient:
         *,
         subprotocols: Iterable[str] = (),
         deflate: bool = False,
+        over: Connection | None = None,
     ) -> None:
-        """Open the connection and complete the handshake; with `deflate`, offer to compress messages (RFC 7692).
+        """Open the connection, unless it goes `over` one that stands already, and complete the handshake.
+
+        With `deflate`, the client offers to compress messages (RFC 7692).
 
         Raises:
             Refused: the server answered with another status, or closed the connection.
             ConnectionRefusedError: nobody listens at `address`.
             ssl.SSLError, ConnectionError: TLS does not come about.
         """
-        self.connection = await open_connection(self.host, address, self._tls)
+        self.connection = over if over is not None else await open_connection(self.host, address, self._tls)
         request = ws.Request(
             host=f"{address[0]}:{address[1]}",
             target=path,

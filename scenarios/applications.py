@@ -111,6 +111,24 @@ async def _answer(message: dict[str, Any], send: Any) -> bool:
 _CONVERSATIONS: dict[str, Any] = {"echo": _echo, "busy": _busy, "polling": _polling, "deaf": _deaf, "starlette": None}
 
 
+def shared_list(clients: int) -> Callable[..., Awaitable[None]]:
+    """Appends each text, whoever sent it, to one list; says the whole list, joined by blanks, to the last of so many."""
+    texts: list[str] = []
+
+    async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            await take_part(receive, send)
+            return
+        await receive()
+        await send({"type": "websocket.accept"})
+        while (message := await receive())["type"] == "websocket.receive":
+            texts.append(message["text"])
+            if len(texts) == clients:
+                await send({"type": "websocket.send", "text": " ".join(texts)})
+
+    return app
+
+
 async def lives_through_flow_errors(scope: dict[str, Any], receive: Any, send: Any) -> None:
     """Starlette's echo of binary messages, with the workaround: catch the flow error and receive again."""
     if scope["type"] == "lifespan":

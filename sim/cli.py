@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 PICTURES = (".png", ".svg", ".pdf")
 SEARCHES = ("exhaustive", "depth-first", "random", "pct", "pos", "coverage", "hypothesis")
 GRANULARITIES = ("turn", "iteration")
+REDUCTIONS = ("classes",)
 AT_LEAST_1 = click.IntRange(min=1)
 ABOVE_0 = click.FloatRange(min=0, min_open=True)
 WIDTH = 100
@@ -125,6 +126,21 @@ def _faults(_ctx: click.Context, _option: click.Parameter, value: str | None) ->
     type=AT_LEAST_1,
     metavar="N",
     help="Bound on the orders. Default: 1,000,000; 10,000 if they are drawn.",
+)
+@click.option(
+    "--reduce",
+    multiple=True,
+    metavar="NAME[,NAME]",
+    help="none: every order is run (the default). "
+    "classes: one order of each class whose orders differ only in steps that do not concern one another. It preserves "
+    "the set of outcomes, and of violated invariants that depend on outcome and causes; not how many orders violate one.",
+)
+@click.option(
+    "--check-isolation",
+    is_flag=True,
+    default=None,
+    help="With --reduce classes and a scenario that declares its connections isolated: look, in a sample of runs, "
+    "whether they are.",
 )
 @click.option("--max-choices", type=AT_LEAST_1, metavar="N", help="Bound on the choices in one order. Default: 10,000.")
 @click.option(

@@ -106,7 +106,17 @@ OPTIONS = (
     Option("max_seconds", "SECONDS", _seconds, "a number above 0", "bound on the real time of each search"),
     Option("horizon", "SECONDS", _seconds, "a number above 0", "bound on the virtual time of each run"),
 )
-KEYWORDS = ("servers", "params", "faults", "search", *(option.name for option in OPTIONS), "seed", "stop_early")
+KEYWORDS = (
+    "servers",
+    "params",
+    "faults",
+    "search",
+    *(option.name for option in OPTIONS),
+    "seed",
+    "stop_early",
+    "reduce",
+    "check_isolation",
+)
 
 
 class _Plan(NamedTuple):

@@ -23,7 +23,14 @@ def brief(message: dict[str, Any]) -> str:
 
 
 @attrs.define(slots=True)
-class AppCalled(Event):
+class AppEvent(Event):
+    """What one call of the application does or is told."""
+
+    numbered: ClassVar[bool] = True
+
+
+@attrs.define(slots=True)
+class AppCalled(AppEvent):
     """The server called the application."""
 
     kind: ClassVar[str] = "app.called"
@@ -35,7 +42,7 @@ class AppCalled(Event):
 
 
 @attrs.define(slots=True)
-class AppReturned(Event):
+class AppReturned(AppEvent):
     """The application returned."""
 
     kind: ClassVar[str] = "app.returned"
@@ -45,7 +52,7 @@ class AppReturned(Event):
 
 
 @attrs.define(slots=True)
-class AppCancelled(Event):
+class AppCancelled(AppEvent):
     """The application ended by its task's cancellation: the server's doing, or a fault's."""
 
     kind: ClassVar[str] = "app.cancelled"
@@ -55,7 +62,7 @@ class AppCancelled(Event):
 
 
 @attrs.define(slots=True)
-class AppRaised(Event):
+class AppRaised(AppEvent):
     """An exception left the application."""
 
     kind: ClassVar[str] = "app.raised"
@@ -67,7 +74,7 @@ class AppRaised(Event):
 
 
 @attrs.define(slots=True)
-class AsgiReceive(Event):
+class AsgiReceive(AppEvent):
     """The application called `receive()`."""
 
     kind: ClassVar[str] = "asgi.receive"
@@ -78,7 +85,7 @@ class AsgiReceive(Event):
 
 
 @attrs.define(slots=True)
-class AsgiReceived(Event):
+class AsgiReceived(AppEvent):
     """`receive()` returned a message."""
 
     kind: ClassVar[str] = "asgi.received"
@@ -92,7 +99,7 @@ class AsgiReceived(Event):
 
 
 @attrs.define(slots=True)
-class AsgiReceiveFailed(Event):
+class AsgiReceiveFailed(AppEvent):
     """`receive()` raised."""
 
     kind: ClassVar[str] = "asgi.receive_failed"
@@ -104,7 +111,7 @@ class AsgiReceiveFailed(Event):
 
 
 @attrs.define(slots=True)
-class AsgiReceiveCancelled(Event):
+class AsgiReceiveCancelled(AppEvent):
     """The application cancelled a `receive()` that had not returned."""
 
     kind: ClassVar[str] = "asgi.receive_cancelled"
@@ -115,7 +122,7 @@ class AsgiReceiveCancelled(Event):
 
 
 @attrs.define(slots=True)
-class AsgiSend(Event):
+class AsgiSend(AppEvent):
     """The application called `send(message)`."""
 
     kind: ClassVar[str] = "asgi.send"
@@ -129,7 +136,7 @@ class AsgiSend(Event):
 
 
 @attrs.define(slots=True)
-class AsgiSent(Event):
+class AsgiSent(AppEvent):
     """`send()` returned."""
 
     kind: ClassVar[str] = "asgi.sent"
@@ -141,7 +148,7 @@ class AsgiSent(Event):
 
 
 @attrs.define(slots=True)
-class AsgiSendFailed(Event):
+class AsgiSendFailed(AppEvent):
     """`send()` raised."""
 
     kind: ClassVar[str] = "asgi.send_failed"
@@ -153,7 +160,7 @@ class AsgiSendFailed(Event):
 
 
 @attrs.define(slots=True)
-class AsgiIllegal(Event):
+class AsgiIllegal(AppEvent):
     """A message that the ASGI state machine does not allow; `side` is who is responsible, "server" or "application"."""
 
     kind: ClassVar[str] = "asgi.illegal"

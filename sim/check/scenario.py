@@ -75,6 +75,8 @@ class Scenario:
         servers: the subjects that are explored if nobody names others, as requirements.
         params: its parameters.
         settings: of its worlds, given the parameters; granularity and horizon can be overridden.
+        isolated: whether the connections of one server process have nothing to do with one another: neither the server
+            nor the application shares between them what could show. Reductions then take it for granted, and say so.
         observe: names what a run shows, in a few words; runs with one name are counted together. None: not named.
     """
 
@@ -86,6 +88,7 @@ class Scenario:
     params: tuple[Param, ...] = ()
     settings: Callable[..., Settings] = lambda **_params: Settings()
     observe: Callable[[Trace], str] | None = None
+    isolated: bool = False
 
     @property
     def summary(self) -> str:

@@ -75,7 +75,7 @@ def same_traces(first: Trace, second: Trace) -> None:
             raise unlike(f"Event {number} was {was}; now it is {then}.")
         for field in one:
             if one.get(field) != two.get(field):
-                was, then = _differing(repr(one.get(field)), repr(two.get(field)))
+                was, then = differing(repr(one.get(field)), repr(two.get(field)))
                 raise unlike(
                     f"Event {number} ({a.kind} by {a.actor}, at {a.time:g} s) had {field} = {was}; now it is {then}."
                 )
@@ -108,7 +108,7 @@ def unlike(difference: str) -> Divergence:
     return Divergence(f"the same schedule gave two different runs. {difference} {SUSPECTS}")
 
 
-def _differing(one: str, two: str) -> tuple[str, str]:
+def differing(one: str, two: str) -> tuple[str, str]:
     """Both values, cut to where they begin to differ."""
     same = next((i for i, (a, b) in enumerate(zip(one, two, strict=False)) if a != b), min(len(one), len(two)))
     start = 0 if max(len(one), len(two)) <= SHOWN else max(0, same - SHOWN // 4)

@@ -9,7 +9,10 @@ import attrs
 
 from sim.errors import Divergence, UsageError
 from sim.registry import find_scenario, find_subject
+from sim.search.classes import Classes
+from sim.search.isolation import IsolationCheck
 from sim.search.policy import POLICIES
+from sim.search.reduction import ISOLATED, chosen
 from sim.search.report import Bound
 from sim.search.runner import Runner
 from sim.search.schedule import Schedule
@@ -22,9 +25,11 @@ if TYPE_CHECKING:
 
     from sim.check.scenario import Scenario
     from sim.check.subject import Subject
+    from sim.search.policy import Policy
     from sim.search.report import Report
     from sim.search.runner import Run
     from sim.world.choices import Decide
+    from sim.world.footprint import Watch
 
 SEARCHES = tuple(POLICIES)
 GRANULARITIES = ("turn", "iteration")
@@ -58,6 +63,8 @@ def explore(
     max_seconds: float | None = None,
     horizon: float | None = None,
     faults: Mapping[str, int] | None = None,
+    reduce: Sequence[str] = (),
+    check_isolation: bool = False,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Report:
     """Run every order that a scenario allows against one server, and judge each.
@@ -81,6 +88,8 @@ def explore(
         horizon: bound on the virtual seconds of one run. None: as the scenario says.
         faults: how often each fault may strike in one run, by name (see `sim.world.faults`), and no others; None: as the
             scenario says.
+        reduce: names of reductions, such as "classes" (see `sim.search.reduction`); none: every order is run.
+        check_isolation: look, in a sample of runs, whether connections are as isolated as the scenario declares.
         on_progress: called about ten times a second, between runs.
 
     Returns:
@@ -90,6 +99,7 @@ def explore(
     Raises:
         UsageError: an unknown name, a bad value, an application that fails to import, a server that does not start.
         Divergence: the same schedule gave two different runs.
+        NotIsolated: the scenario declares that connections are isolated, and they are not.
         BoundaryError: the code under test reached for something real.
     """
     found = find_scenario(scenario) if isinstance(scenario, str) else scenario
@@ -107,21 +117,36 @@ def explore(
             raise UsageError(f"{name}={value!r} is not above 0. Leave it out to have no bound of your own.")
     runner = Runner(found, subject, params=params, granularity=granularity, horizon=horizon, faults=faults)
     tally = Tally(runner)
+    reductions = chosen(reduce)
+    if reductions and (runner.settings.faults or runner.settings.arrivals != "single"):
+        raise UsageError(
+            f"--reduce {','.join(reductions)} knows nothing of faults and of segments that arrive together yet. Search "
+            "without it, or without them: --faults ''."
+        )
     entry = POLICIES[search]
-    policy = entry.make(seed)
+    if reductions and entry.samples is not None:
+        raise UsageError(f"--reduce {','.join(reductions)} is for a search that is exhaustive, and {search!r} is not.")
+    policy: Policy = Classes(isolated=found.isolated) if "classes" in reductions else entry.make(seed)
+    isolation: IsolationCheck | None = None
     if max_runs is None:
         max_runs = DEFAULT_MAX_RUNS if entry.samples is None else entry.samples
     if stop_early is None:
         stop_early = entry.samples is not None
 
-    def play(forced: Sequence[int], decide: Decide | None = None) -> Run:
-        return runner.run(forced, decide=decide, limit=max_choices)
+    def play(forced: Sequence[int], decide: Decide | None = None, *, watch: Watch | None = None) -> Run:
+        return runner.run(forced, decide=decide, limit=max_choices, watch=watch)
 
     bound: Bound | None = None
     started = shown = time.perf_counter()
     with runner.session(), Watchdog():
+        if check_isolation:
+            if not (found.isolated and isinstance(policy, Classes)):
+                raise UsageError(_NOTHING_DECLARED.format(found.name))
+            isolation = IsolationCheck(found.name, subject.requirement, play)
         for run in policy.runs(play):
             tally.add(run)
+            if isolation is not None:
+                isolation.examine(run)
             now = time.perf_counter()
             if on_progress is not None and now - shown >= PROGRESS_EVERY:
                 shown = now
@@ -138,7 +163,7 @@ def explore(
                 break
             bound = None
         tally.finish()
-        if not policy.complete and not entry.shortest_first:
+        if not policy.complete and (reductions or not entry.shortest_first):
             tally.shrink(Shrinker(play))
     complete = policy.complete and not tally.cut
     if policy.complete and tally.cut:
@@ -147,7 +172,7 @@ def explore(
             if tally.cut == "max-choices"
             else Bound("horizon", runner.settings.horizon, "raise --horizon (virtual seconds)")
         )
-    return tally.report(
+    report = tally.report(
         complete=complete,
         bound=bound,
         seconds=time.perf_counter() - started,
@@ -162,8 +187,24 @@ def explore(
             "max_seconds": max_seconds,
             "horizon": horizon,
             "faults": faults,
+            "reduce": reductions,
         },
     )
+    if not isinstance(policy, Classes):
+        return report
+    return attrs.evolve(
+        report,
+        reduce=reductions,
+        abandoned=policy.abandoned,
+        assumes=(ISOLATED,) if found.isolated else (),
+        swaps=isolation.swaps if isolation is not None else None,
+    )
+
+
+_NOTHING_DECLARED = (
+    "there is nothing to check: --check-isolation is for --reduce classes and a scenario that declares isolated=True, "
+    "which {} does not or was not asked with. Leave it out, or name both."
+)
 
 
 def _one_of(what: str, value: str, allowed: tuple[str, ...]) -> None:

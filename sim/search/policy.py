@@ -30,15 +30,18 @@ if TYPE_CHECKING:
 
     from sim.search.runner import Run
     from sim.world.choices import Decide
+    from sim.world.footprint import Watch
 
 SAMPLES = 10_000
 """Runs that a sampler makes, unless it is told otherwise."""
 
 
 class Play(Protocol):
-    """Plays one schedule: its first picks `forced`, the others as `decide` says (None: 0)."""
+    """Plays one schedule: its first picks `forced`, the others as `decide` or `watch` says (neither: 0)."""
 
-    def __call__(self, forced: Sequence[int], decide: Decide | None = None, /) -> Run: ...
+    def __call__(
+        self, forced: Sequence[int], decide: Decide | None = None, /, *, watch: Watch | None = None
+    ) -> Run: ...
 
 
 class Policy(Protocol):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from sim.search import failure
+from sim.search.reduction import REDUCTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Container
@@ -109,6 +110,10 @@ class Report:
         unwitnessed: each `sometimes` that no run has shown yet, if not all were tried.
         faults: how often each could strike in one run.
         shrink_runs: how many runs went into shrinking what was found; they count as no order explored.
+        reduce: the reductions by which there are fewer runs than orders.
+        abandoned: how many runs were broken off because they repeated an earlier one; they are not among `runs`.
+        assumes: what the reductions take for granted because the scenario declares it.
+        swaps: in how many pairs of deliveries that was looked for and seen, or None if nobody asked.
     """
 
     scenario: Scenario
@@ -127,6 +132,10 @@ class Report:
     unwitnessed: tuple[str, ...] = ()
     shrink_runs: int = 0
     faults: dict[str, int] = attrs.field(factory=dict)
+    reduce: tuple[str, ...] = ()
+    abandoned: int = 0
+    assumes: tuple[str, ...] = ()
+    swaps: int | None = None
 
     def __repr__(self) -> str:
         name = self.scenario.name if self.scenario is not None else "?"
@@ -201,7 +210,20 @@ class Report:
                 for d in self.discoveries
             ],
             "observed": {o.name: o.runs for o in self.observed},
+            **self._reduced(),
         }
         if self.faults:
             answer["faults"] = self.faults
         return answer
+
+    def _reduced(self) -> dict[str, Any]:
+        """What there is to say of reductions, if there were any."""
+        if not self.reduce:
+            return {}
+        record: dict[str, Any] = {
+            "reduce": list(self.reduce),
+            "abandoned": self.abandoned,
+            "preserves": {name: REDUCTIONS[name].preserves for name in self.reduce},
+            "assumes": list(self.assumes),
+        }
+        return record if self.swaps is None else {**record, "swaps": self.swaps}

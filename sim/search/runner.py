@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from sim.check.scenario import Scenario
     from sim.check.subject import Subject
     from sim.world.choices import Choice, Decide
+    from sim.world.footprint import Watch
     from sim.world.trace import Trace
 
 _ENGINE = os.path.dirname(os.path.dirname(__file__)) + os.sep
@@ -123,19 +124,23 @@ class Runner:
         *,
         decide: Decide | None = None,
         limit: int | None = None,
+        watch: Watch | None = None,
         observer: Callable[[World, str], None] | None = None,
         on_end: Callable[[World, Run], None] | None = None,
     ) -> Run:
-        """One run, its first picks `forced`, the rest as `decide` says (None: 0). Call it inside `session()`.
+        """One run, its first picks `forced`, the rest as `decide` or `watch` says (neither: 0).
+
+        Call it inside `session()`.
 
         Raises:
             SimError: the run was no run; what the scenario's own code raised is the cause of such an error.
         """
         self._interrupts.check()
-        choices = Choices(forced, decide=decide, limit=limit)
+        choices = Choices(forced, watch.pick if watch is not None else None, decide=decide, limit=limit)
         with Collector.run():
             world = World(choices, self.settings)
             world.observer = observer
+            world.watch = watch
             stuck: Stuck | None = None
             try:
                 try:

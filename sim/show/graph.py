@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import re
 import time
+from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -76,12 +77,11 @@ def state_graph(report: Report, *, max_runs: int | None = None, max_seconds: flo
     with runner.session(), Watchdog():
         started = time.perf_counter()
         max_choices = report.settings.get("max_choices")
-        runs = Exhaustive().runs(
-            lambda forced: runner.run(forced, limit=max_choices, observer=collected, on_end=collected.end)
-        )
+        policy = Exhaustive()
+        runs = policy.runs(partial(runner.run, limit=max_choices, observer=collected, on_end=collected.end))
         for number, _ in enumerate(runs, 1):
             if number >= limit or (max_seconds is not None and time.perf_counter() - started >= max_seconds):
-                complete = complete and number >= report.runs
+                complete = complete and number >= report.runs and policy.complete
                 break
         if first is not None:
             collected.marking = True

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from sim.errors import SimError
 from sim.search import failure
+from sim.search.reduction import REDUCTIONS
 from sim.show.case import make_case
 from sim.show.reading import plain
 from sim.show.sequence import diagram
@@ -83,6 +84,10 @@ def details(reports: Sequence[Report], *, width: int = WIDTH) -> Iterator[Render
         if len(observed) > 1:
             yield Text()
             yield observations(group)
+    reduced = [report for report in reports if report.reduce]
+    if reduced:
+        yield Text()
+        yield reductions(reduced)
     for report in reports:
         if report.verdict == "inconclusive" and report.bound is not None:
             yield Text()
@@ -163,6 +168,29 @@ def observations(reports: Sequence[Report]) -> Text:
     width = max(len(f"{o.runs:,}") for o in observed)
     for observation in observed:
         text.append(f"\n  {observation.runs:>{width},}  {plain(observation.name)}")
+    return text
+
+
+def reductions(reports: Sequence[Report]) -> Text:
+    """Why there are fewer runs than orders, what is the same all the same, and what that takes for granted."""
+    text = Text()
+    for name in reports[0].reduce:
+        reduction = REDUCTIONS[name]
+        text.append(f"--reduce {name}: one run for each {reduction.unit}.\n")
+        text.append(f"  It preserves {reduction.preserves}.\n")
+    for report in reports:
+        if report.abandoned:
+            again = "run was" if report.abandoned == 1 else "runs were"
+            text.append(
+                f"  {plain(report.server)}: {report.abandoned:,} more {again} broken off as repeating another.\n"
+            )
+    for assumed in reports[0].assumes:
+        text.append(f"  It assumes that {assumed}", "bold yellow")
+        looked = [f"{r.swaps:,} on {plain(r.server)}" for r in reports if r.swaps is not None]
+        text.append(
+            f"; looked for in pairs that changed places ({', '.join(looked)}).\n" if looked else " (unchecked).\n"
+        )
+    text.right_crop(1)
     return text
 
 

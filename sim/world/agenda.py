@@ -40,6 +40,7 @@ import attrs
 from sim.errors import Stuck
 from sim.world.clock import moment
 from sim.world.events import HandedOver, TcpDeliver, Timer
+from sim.world.footprint import options
 from sim.world.lanes import Alarm, Mailbox, Menu, order, route, scripted
 from sim.world.selector import LIVELOCK_ITERATIONS
 
@@ -106,6 +107,8 @@ class Agenda:
         alarm = Alarm(callback, self._world.trace.cause)
         self._alarms_set += 1
         when = moment(self._clock.now + max(seconds, 0.0))
+        if self._world.watch is not None:
+            self._world.watch.timer(when)
         heapq.heappush(self._alarms, (when, self._alarms_set, alarm))
         self.leap_limit = min(self.leap_limit, when)
         return alarm
@@ -222,6 +225,10 @@ class Agenda:
             return _Plan(None, None, INFINITY)
         strikes = self._striker.options(early) if self._striker is not None else ()
         width = len(early) + len(late) + contested + len(strikes)
+        if self._world.watch is not None:
+            self._world.watch.decision(self._world, options(early, late, timer=contested))
+            if self._world.failed is not None:
+                raise self._world.failed
         pick = self._world.choices.choose(width, Menu(None, early, late, contested, strikes)) if width > 1 else 0
         if strikes and pick >= width - len(strikes):
             return _Plan(None, None, now, strikes[pick - width])
@@ -244,19 +251,24 @@ class Agenda:
                 f"moment of virtual time ({self._clock.now:.3f} s) and was not done. The likeliest cause is a loop "
                 "around asyncio.sleep(0), or a callback that schedules itself."
             )
+        watch = world.watch
         while self._iterating and self.lanes:
             heads = [lane for lane in self.heads() if lane.segments[0].earliest <= self._clock.now]
             if not heads:
-                return
+                break
+            if watch is not None:
+                watch.decision(world, options(heads, on=world.current_name))
             strikes = self._striker.options(heads) if self._striker is not None else []
             menu = Menu("the loop runs on", heads, strikes=strikes)
             pick = world.choices.choose(len(heads) + 1 + len(strikes), menu)
             if pick == 0:
-                return
+                break
             if pick <= len(heads):
                 self._happen(heads[pick - 1])
             else:
                 self._strike(strikes[pick - 1 - len(heads)])
+        if watch is not None and self._iterating:
+            watch.touch(world.current_name)
 
     # What happens.
 
@@ -284,6 +296,8 @@ class Agenda:
         world.trace.cause = None
         if self._striker is not None:
             self._striker.happens()
+        if world.watch is not None:
+            world.watch.touch_everything()
         if self.next_alarm() <= self._clock.now:
             _, _, alarm = heapq.heappop(self._alarms)
             callback, alarm.callback = alarm.callback, None
@@ -308,9 +322,12 @@ class Agenda:
             trace.cause = trace.record(HandedOver, lane.owner, post.label).seq
             post.callback()
         else:
+            segment = lane.segments[0]
             self._deliver(lane)
             for _ in range(self._with_it(lane)):
                 self._deliver(lane)
+        if self._world.watch is not None:
+            self._world.watch.delivered(lane, None if isinstance(lane, Mailbox) else segment)
         if self._world.observer is not None:
             self._note(f"{route(lane)} {item}")
 

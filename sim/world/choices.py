@@ -96,6 +96,11 @@ class Choices:
         return pick
 
     @property
+    def spent(self) -> bool:
+        """Whether the limit is reached: there are no more choices."""
+        return self._limit is not None and len(self.made) >= max(self._limit, len(self._forced))
+
+    @property
     def picks(self) -> tuple[int, ...]:
         """The schedule so far."""
         return tuple(choice.pick for choice in self.made)

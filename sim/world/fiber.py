@@ -90,12 +90,33 @@ class Fiber:
         name: for traces and error messages.
         coroutine: what to run; it may await `Signal`s, `Lock`s and `sleep`, and nothing of asyncio.
         daemon: whether the world may end although this fiber has not.
+        scripted: whether it is a host's script, and no native thread of a process.
     """
 
-    __slots__ = ("_coroutine", "_ended", "_waits_for", "daemon", "done", "name", "on_done", "result", "world")
+    __slots__ = (
+        "_coroutine",
+        "_ended",
+        "_waits_for",
+        "daemon",
+        "done",
+        "name",
+        "on_done",
+        "result",
+        "scripted",
+        "world",
+    )
 
-    def __init__(self, world: World, name: str, coroutine: Coroutine[Any, Any, Any], *, daemon: bool = False) -> None:
+    def __init__(
+        self,
+        world: World,
+        name: str,
+        coroutine: Coroutine[Any, Any, Any],
+        *,
+        daemon: bool = False,
+        scripted: bool = False,
+    ) -> None:
         self.world = world
+        self.scripted = scripted
         self.name = name
         self.daemon = daemon
         self.done = False
@@ -115,6 +136,8 @@ class Fiber:
         if self.done:
             return
         self._waits_for = None
+        if self.world.watch is not None:
+            self.world.watch.resumed(self)
         running = asyncio._get_running_loop()
         if running is not None:
             asyncio._set_running_loop(None)

@@ -116,6 +116,8 @@ class Process:
         """
         if self.exited:
             return
+        if self.world.watch is not None:
+            self.world.watch.touch_everything()
         self.stopping = True
         handler = self.signal_handlers.get(number, signal.SIG_DFL)
         if callable(handler):

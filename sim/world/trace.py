@@ -38,6 +38,8 @@ class Event:
     kind: ClassVar[str] = "event"
     observable: ClassVar[bool] = True
     """Whether it belongs to the run's outcome: what an application, a client or an operator could see."""
+    numbered: ClassVar[bool] = False
+    """Whether the number at the end of its actor's name says only which of several alike began first."""
 
     seq: int
     time: float
@@ -130,12 +132,19 @@ class Trace:
         return "".join(_line(event) for event in self.events)
 
     def outcome(self) -> tuple[object, ...]:
-        """What the run came to, without times and without the interleaving of different actors."""
+        """What the run came to, without times and without the interleaving of different actors.
+
+        Which of several alike began first is interleaving, too: the numbers of numbered actors are left out.
+        """
         by_actor: dict[str, list[object]] = {}
+        numbered: dict[str, list[object]] = {}
         for event in self.events:
             if event.observable:
-                by_actor.setdefault(event.actor, []).append(event.outcome())
-        return tuple((actor, tuple(by_actor[actor])) for actor in sorted(by_actor))
+                (numbered if event.numbered else by_actor).setdefault(event.actor, []).append(event.outcome())
+        alike = [(actor.rstrip("0123456789 "), tuple(numbered[actor])) for actor in numbered]
+        if len(alike) > 1:
+            alike.sort(key=repr)
+        return (*((actor, tuple(by_actor[actor])) for actor in sorted(by_actor)), *alike)
 
 
 def _line(event: Event) -> str:

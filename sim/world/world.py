@@ -49,6 +49,7 @@ from sim.world.watchdog import Interruption, disarm
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
+    from sim.world.footprint import Watch
     from sim.world.host import Connection
     from sim.world.loop import SimLoop
     from sim.world.sockets import SimSocket
@@ -135,6 +136,8 @@ class World:
         self.horizon_reached = False
         self.observer: Callable[[World, str], None] | None = None
         """Called as `observer(world, what)` after each thing that happened, when the loops have done all they do of it."""
+        self.watch: Watch | None = None
+        """Who takes the footprints of this run's steps."""
         self.probes: dict[str, Callable[[], str]] = {}
         self.notes: dict[str, Any] = {}
         """What a scenario or a subject wants to be known of this run afterwards."""
@@ -165,17 +168,21 @@ class World:
         self, name: str, main: Callable[[], Coroutine[Any, Any, Any]], ticks: frozenset[int] = frozenset()
     ) -> Process:
         """A simulated process whose event loop runs the coroutine that `main` makes."""
+        if self.watch is not None:
+            self.watch.touch_everything()
         return Process(self, name, main, ticks)
 
     def start_script(
         self, name: str, script: Callable[[Host], Coroutine[Any, Any, Any]], *, daemon: bool = False
     ) -> Fiber:
         """A scripted host. The world does not end before each that is no daemon has come to its end."""
-        return self.start_fiber(name, script(Host(self, name)), daemon=daemon)
+        return self._start(Fiber(self, name, script(Host(self, name)), daemon=daemon, scripted=True))
 
     def start_fiber(self, name: str, coroutine: Coroutine[Any, Any, Any], *, daemon: bool = True) -> Fiber:
         """A coroutine that the world itself drives (see `sim.world.fiber`); it begins at once."""
-        fiber = Fiber(self, name, coroutine, daemon=daemon)
+        return self._start(Fiber(self, name, coroutine, daemon=daemon))
+
+    def _start(self, fiber: Fiber) -> Fiber:
         self.fibers.append(fiber)
         fiber.resume()
         return fiber
@@ -191,6 +198,8 @@ class World:
         post.latest = moment(self.clock.now + patience)
         post.sent_by = self.trace.cause
         mailbox.segments.append(post)
+        if self.watch is not None:
+            self.watch.touch(mailbox.owner)
         self.agenda.put(mailbox, post)
 
     def hand_over(self, loop: SimLoop, callback: Callable[[], None]) -> None:
@@ -311,6 +320,8 @@ class World:
         """Take a log record, in place of the handlers that the process has."""
         if record.levelno < logging.WARNING:
             return
+        if self.watch is not None:
+            self.watch.touch(self.current_name)
         kind = LoggedWarning if record.levelno < logging.ERROR else LoggedError
         exc = record.exc_info[1] if isinstance(record.exc_info, tuple) else None
         text = without_addresses(f"{type(exc).__name__}: {exc}") if exc is not None else None
@@ -335,6 +346,8 @@ class World:
             channel.segments.pop()
             return
         segment.sent_by = event.seq
+        if self.watch is not None:
+            self.watch.sent(channel, segment)
         self.agenda.put(channel, segment)
 
     def _deliver_at_once(self, channel: Channel, segment: Segment) -> None:
@@ -386,6 +399,8 @@ class World:
             self.agenda.set_scene()
             if self.striker is not None:
                 self.striker.on = True
+            if self.watch is not None:
+                self.watch.scene_is_set()
             horizon = self.settings.horizon
             if not self._until(self._scripts_done, horizon):
                 if self.clock.now >= horizon or self._goes_on():
@@ -430,15 +445,22 @@ class World:
         agenda = self.agenda
         while not condition():
             alone = leap and len(self.processes) == 1
-            for process in self.processes:
-                if process.exited:
-                    process.close()
-                elif process.parked is None:
-                    if alone:
-                        agenda.allow_leaps(limit)
-                    else:
-                        agenda.leap_limit = 0.0
-                    process.run_until_idle()
+            touched = -1
+            while (
+                touched != self.touched
+            ):  # what reached a process while another one ran is seen to before anything else
+                touched = self.touched
+                for process in self.processes:
+                    if process.exited:
+                        process.close()
+                    elif process.parked is None:
+                        if alone:
+                            agenda.allow_leaps(limit)
+                        else:
+                            agenda.leap_limit = 0.0
+                        process.run_until_idle()
+                if len(self.processes) < 2:
+                    break
             agenda.show()
             if self.failed is not None:
                 raise self.failed

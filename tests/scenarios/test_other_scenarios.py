@@ -101,7 +101,15 @@ def test_what_can_happen_by_turns_can_happen_between_iterations(scenario, server
 
 
 def test_each_scenario_tells_its_story_and_its_first_line_is_a_summary():
-    for name in ("cancelled_receive", "heartbeat", "hello", "unsolicited_pong", "workaround"):
+    for name in (
+        "cancelled_receive",
+        "heartbeat",
+        "hello",
+        "independent_echoes",
+        "racing_clients",
+        "unsolicited_pong",
+        "workaround",
+    ):
         scenario = find_scenario(name)
         assert scenario.name == name
         assert 40 < len(scenario.summary) <= 120

@@ -202,4 +202,5 @@ def test_settings_say_how_to_search_again() -> None:
         "max_seconds": None,
         "horizon": 3.0,
         "faults": None,
+        "reduce": (),
     }

@@ -176,3 +176,23 @@ def test_only_what_is_observable_belongs_to_the_outcome() -> None:
     assert trace.outcome() == ()
     trace.record(Said, "a", "x")
     assert trace.outcome() == (("a", (("app.said", "x", False),)),)
+
+
+@attrs.define(slots=True)
+class Served(Said):
+    kind: ClassVar[str] = "app.served"
+    numbered: ClassVar[bool] = True
+
+
+def test_which_of_several_alike_began_first_is_no_part_of_an_outcome() -> None:
+    def outcome(*said: tuple[str, str]) -> tuple[object, ...]:
+        trace = Trace(float)
+        for actor, words in said:
+            trace.record(Served, actor, words)
+        return trace.outcome()
+
+    one = outcome(("call 1", "a"), ("call 2", "b"), ("call 1", "c"))
+    assert one == outcome(("call 1", "b"), ("call 2", "a"), ("call 2", "c"))
+    assert one != outcome(("call 1", "a"), ("call 1", "b"), ("call 2", "c"))
+    assert one != outcome(("task 1", "a"), ("call 2", "b"), ("task 1", "c"))
+    assert len(one) == 2

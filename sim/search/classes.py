@@ -1,0 +1,189 @@
+"""One run for each class of schedules that differ only in the order of steps which do not concern one another.
+
+Theory of operation
+===================
+
+Two neighbouring steps of a run whose footprints (`sim.world.footprint`) do not meet can change places, and the run is
+the same run. What can be reached by such changes is a *class* (a Mazurkiewicz trace), and any one run stands for it.
+The search is depth first with *sleep sets* (P. Godefroid, Partial-Order Methods for the Verification of Concurrent
+Systems, 1996, chapter 5). Where an option was explored to its end, it sleeps while its neighbours are, and goes on to
+sleep behind them as long as no step meets its footprint: what would come of it there, is what came of it before. A
+run that has nothing left but sleeping options repeats an earlier one. It is abandoned at once and is no run.
+
+The footprints are those of what was executed, not of what might have been. Both steps were possible in one state, were
+executed in it, and what they touched there says whether they commute there; so nothing is guessed from the code.
+
+Rules for this file:
+
+1. Preserved: the set of outcomes (`Trace.outcome`: what each application, client and operator saw, without times and
+   without the interleaving of different actors), and so the set of violated invariants, as far as an invariant depends
+   on the outcome and on what came because of what. One that compares the positions of events that have nothing to do
+   with one another in one trace may see fewer of its violations, and a violated invariant fewer runs that violate it.
+2. There is exactly one complete run for each class: of two runs of one class, the later in the order of the search has
+   a step that slept.
+3. A script's own choices are never reduced. They belong to the step in which they are made: it sleeps when all their
+   picks were explored, with all that was touched in any of them.
+4. A step in which the clock moves never sleeps, and wakes everybody. So classes are of deliveries at one moment of
+   virtual time; timers, ticks and deliveries that take their time are explored in every order that they allow.
+5. With `isolated`, which a scenario declares, deliveries on different connections of one process do not concern one
+   another unless one of them also writes to the other connection or a log. `sim.search.isolation` looks for lies.
+
+What it costs: a run may be abandoned late, behind a prefix that was played in vain. Source sets (Abdulla et al., 2014)
+would avoid a part of those, optimal exploration (Must, OOPSLA 2024) all. Neither would save a complete run (rule 2).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sim.errors import Divergence, SimError
+from sim.search.divergence import SUSPECTS
+from sim.world.footprint import Footprint, Watch
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Iterator, Sequence
+
+    from sim.search.policy import Play
+    from sim.search.runner import Run
+    from sim.world.footprint import Option
+
+
+class Redundant(SimError):  # noqa: N818 - no error: a run that repeats an earlier one
+    """All that could happen next was explored before, in an order that makes no difference."""
+
+
+class _Node:
+    """A decision of the run that is explored, and the step behind it."""
+
+    __slots__ = ("asleep", "explored", "inner", "options", "pick", "step")
+
+    def __init__(self, options: tuple[Option, ...], asleep: dict[Hashable, Footprint], pick: int) -> None:
+        self.options = options
+        self.asleep = asleep
+        self.pick = pick
+        self.explored: set[int] = set()
+        self.inner: list[tuple[int, int]] = []
+        """Width and pick of each script's choice in the step."""
+        self.step = Footprint()
+        """What the step has touched, with any inner picks."""
+
+
+class Classes:
+    """A policy (see `sim.search.policy`).
+
+    Args:
+        isolated: whether connections are (rule 5).
+    """
+
+    def __init__(self, *, isolated: bool = False) -> None:
+        self.complete = False
+        self.abandoned = 0
+        """How many runs were found to repeat an earlier one."""
+        self._isolated = isolated
+        self._root = _Node((), {}, 0)
+        self._path = [self._root]
+
+    def runs(self, play: Play) -> Iterator[Run]:
+        """One run of each class. Each is yielded when it is known whether there is another."""
+        before: Run | None = None
+        going_on = True
+        while going_on:
+            run = self._run(play)
+            going_on = self._next()
+            if run is not None:
+                if before is not None:
+                    yield before
+                before = run
+        self.complete = True
+        if before is not None:
+            yield before
+
+    def _run(self, play: Play) -> Run | None:
+        walk = _Walk(self._path, isolated=self._isolated)
+        try:
+            run = play(walk.forced(), watch=walk.watch)
+        except Redundant:
+            self.abandoned += 1
+            return None
+        walk.end()
+        return run
+
+    def _next(self) -> bool:
+        """Make the path that of the next schedule, as `sim.search.exhaustive` counts. False if there is none."""
+        path = self._path
+        while path:
+            node = path[-1]
+            while node.inner:
+                width, pick = node.inner.pop()
+                if pick + 1 < width:
+                    node.inner.append((width, pick + 1))
+                    return True
+            if node.options:
+                node.explored.add(node.pick)
+                if not node.step.everything:
+                    node.asleep[node.options[node.pick].id] = node.step
+                for number, option in enumerate(node.options):
+                    if number not in node.explored and option.id not in node.asleep:
+                        node.pick, node.step = number, Footprint()
+                        return True
+            path.pop()
+        return False
+
+
+class _Walk:
+    """One run along a path, which grows at its end."""
+
+    def __init__(self, path: list[_Node], *, isolated: bool) -> None:
+        self._path = path
+        self._isolated = isolated
+        self._depth = 0
+        self._picked = True
+        self.watch = Watch(self._decide, self._pick)
+
+    def forced(self) -> tuple[int, ...]:
+        """The picks that lead along the path."""
+        picks: list[int] = []
+        for node in self._path:
+            if len(node.options) > 1:
+                picks.append(node.pick)
+            picks += [pick for _, pick in node.inner]
+        return tuple(picks)
+
+    def _decide(self, options: Sequence[Option]) -> None:
+        path = self._path
+        step = self.watch.footprint
+        before = path[self._depth]
+        before.step.add(step)
+        self._depth += 1
+        if self._depth < len(path):
+            if path[self._depth].options != tuple(options):
+                raise Divergence(
+                    f"the same schedule gave two different runs. At decision {self._depth} there were "
+                    f"{_named(path[self._depth].options)}; now there are {_named(options)}. {SUSPECTS}"
+                )
+            return
+        asleep = dict(before.asleep) if not step.everything else {}
+        if before.options:
+            asleep.pop(before.options[before.pick].id, None)
+        asleep = {name: f for name, f in asleep.items() if not f.meets(step, isolated=self._isolated)}
+        pick = next((number for number, option in enumerate(options) if option.id not in asleep), None)
+        if pick is None:
+            raise Redundant("a run that repeats an earlier one was not told apart from an error; this is a bug")
+        path.append(_Node(tuple(options), asleep, pick))
+        self._picked = len(options) == 1
+
+    def _pick(self, width: int) -> int:
+        node = self._path[-1]
+        if not self._picked:
+            self._picked = True
+            return node.pick
+        node.inner.append((width, 0))
+        return 0
+
+    def end(self) -> None:
+        """The run was complete: its last step has nothing behind it that could be told from it."""
+        self._path[self._depth].step.everything = True
+
+
+def _named(options: Sequence[Option]) -> str:
+    return " | ".join(str(option.key) for option in options)

@@ -1,0 +1,218 @@
+"""What each step of a world touches: the ground on which a reduction says that two steps do not concern one another.
+
+Theory of operation
+===================
+
+A *step* goes from one decision of the agenda to the next: a delivery and all that the loops and scripts do of it, a
+timer, an iteration of a loop. Its `Footprint` is what it read or wrote, noted while it runs. Two steps that can both
+happen in one state, and whose footprints do not meet, commute there: in either order each finds what it would have
+found, and the state behind both is the same but for numbers that mean nothing (of events, of segments, of times).
+
+Rules for this file:
+
+1. A place is a scripted host or a process. A step touches the place that it delivers to, each place whose code runs
+   in it, and each place on whose behalf something enters flight. Hosts are machines of their own: scripts that share a
+   variable, and no `Signal`, do what machines cannot, and it is not seen here.
+2. In a process a step also knows on which connection it was. Without a declaration that connections are isolated this
+   makes no difference: what touches a process touches all of it.
+3. Native threads belong to the process. Where there are several processes they touch everything.
+4. SYN, FIN and RST touch both ends: they change what the sender may do, and RST destroys what is in flight to it. Data
+   touch the receiver alone, as long as the window cannot matter: until half of the smaller buffer was ever sent. From
+   then on, sending and delivering touch both ends.
+5. New connections draw on numbers that the kernel has for all (ports, names), so their making touches the kernel.
+6. The clock concerns everybody. A step in which it moves, or a timer fires, touches everything; so do signals and the
+   beginning of a process. Scripts' timers for one moment ring in the order in which they were set, so two steps that
+   set one for the same moment meet.
+7. While the scene is set, each step touches everything: `play` may do anything when it goes on.
+
+Random numbers are not noted. Which of them a place draws depends on who drew before; they mask frames and make keys, and
+whoever decides by them ought to be a choice.
+
+Who does not ask pays one test of an attribute at each of these points.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from sim.world.endpoint import Flag
+from sim.world.lanes import Mailbox
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Sequence
+
+    from sim.world.endpoint import Channel, Endpoint, Segment
+    from sim.world.fiber import Fiber
+    from sim.world.lanes import Lane
+    from sim.world.world import World
+
+KERNEL = "the kernel"
+
+
+class Option(NamedTuple):
+    """One possibility of a decision.
+
+    `id` tells it from the other things under way in this run; it stays the same as long as the thing is under way.
+    `key` says the same in words that hold in other runs, too: which lane's head it is, and how it happens.
+    """
+
+    id: Hashable
+    key: Hashable
+
+
+class Footprint:
+    """What a step touched: everything, or places, connections of processes, and moments of scripts' timers."""
+
+    __slots__ = ("everything", "moments", "parts", "places")
+
+    def __init__(self) -> None:
+        self.everything = False
+        self.places: set[str] = set()
+        self.parts: set[tuple[str, str]] = set()
+        self.moments: set[float] = set()
+
+    def add(self, other: Footprint) -> None:
+        """Have it touch what `other` does, too."""
+        self.everything = self.everything or other.everything
+        self.places |= other.places
+        self.parts |= other.parts
+        self.moments |= other.moments
+
+    def meets(self, other: Footprint, *, isolated: bool = False) -> bool:
+        """Whether both touch something.
+
+        Args:
+            other: of another step.
+            isolated: whether the connections of a process have nothing to do with one another.
+        """
+        if self.everything or other.everything or self.moments & other.moments or self.places & other.places:
+            return True
+        ours, theirs = {process for process, _ in self.parts}, {process for process, _ in other.parts}
+        if self.places & theirs or ours & other.places:
+            return True
+        return bool(self.parts & other.parts if isolated else ours & theirs)
+
+
+class Watch:
+    """Takes the footprints of one run's steps, and decides how it goes on.
+
+    Args:
+        decide: called with the options at each decision of the agenda, also where there is only one; what it raises ends
+            the run. `footprint` is then that of the step that has just ended.
+        pick: called with the width of each choice that is not forced; returns the pick.
+    """
+
+    def __init__(self, decide: Callable[[Sequence[Option]], None], pick: Callable[[int], int]) -> None:
+        self._pick = pick
+        self._over = False
+        self.footprint = Footprint()
+        self._setting_the_scene = True
+        self._decide = decide
+        self._clock = 0.0
+        self._sent: dict[Channel, int] = {}
+
+    # What the agenda asks.
+
+    def decision(self, world: World, options: list[Option]) -> None:
+        """A step has ended, and one of `options` is the next.
+
+        What `decide` raises ends the run, as soon as every loop is idle: a loop that is in the middle of an iteration
+        finishes it, so that nothing is left half done.
+        """
+        self._end_step(world)
+        if world.choices.spent or self._over:
+            return
+        try:
+            self._decide(options)
+        except Exception as exc:
+            self._over = True
+            world.fail(exc)
+        self.footprint = Footprint()
+
+    def pick(self, width: int) -> int:
+        """A choice that is not forced."""
+        return 0 if self._over else self._pick(width)
+
+    def scene_is_set(self) -> None:
+        """`play` has returned, and the step in which it did is its last (rule 7)."""
+        self._setting_the_scene = False
+        self.footprint.everything = True
+
+    def _end_step(self, world: World) -> None:
+        if self._setting_the_scene or world.clock.now != self._clock:
+            self.footprint.everything = True
+        self._clock = world.clock.now
+
+    # What happens in a step.
+
+    def touch_everything(self) -> None:
+        """Rule 6."""
+        self.footprint.everything = True
+
+    def touch(self, place: str) -> None:
+        """Something of a host, or of the whole of a process."""
+        self.footprint.places.add(place)
+
+    def timer(self, when: float) -> None:
+        """A script's timer was set."""
+        self.footprint.moments.add(when)
+
+    def resumed(self, fiber: Fiber) -> None:
+        """A script or a native thread ran (rules 1 and 3)."""
+        processes = fiber.world.processes
+        if fiber.scripted:
+            self.footprint.places.add(fiber.name)
+        elif len(processes) == 1:
+            self.footprint.places.add(processes[0].name)
+        else:
+            self.footprint.everything = True
+
+    def sent(self, channel: Channel, segment: Segment) -> None:
+        """A segment entered flight."""
+        total = self._sent[channel] = self._sent.get(channel, 0) + len(segment.data)
+        self._touch_end(channel.source)
+        if segment.flag is Flag.SYN:
+            self.footprint.places.add(KERNEL)
+        if _limited(channel, total):
+            self._touch_end(channel.target)
+
+    def delivered(self, lane: Lane, segment: Segment | None) -> None:
+        """The head of a lane has arrived."""
+        if isinstance(lane, Mailbox):
+            self.footprint.places.add(lane.owner)
+            return
+        self._touch_end(lane.target)
+        if segment is None or segment.flag is not Flag.DATA or _limited(lane, self._sent.get(lane, 0)):
+            self._touch_end(lane.source)
+        if segment is not None and segment.flag is Flag.SYN:
+            self.footprint.places.update((KERNEL, lane.target.label))
+
+    def _touch_end(self, endpoint: Endpoint) -> None:
+        if not endpoint.label:
+            self.footprint.everything = True
+        elif endpoint.scripted:
+            self.footprint.places.add(endpoint.label)
+        else:
+            self.footprint.parts.add((endpoint.label, endpoint.name))
+
+
+def _limited(channel: Channel, total: int) -> bool:
+    """Whether so many bytes, sent in all, are enough for a window or a buffer to have mattered (rule 4)."""
+    return 2 * total >= min(channel.source.send_size, channel.target.receive_size)
+
+
+def options(
+    early: Sequence[Lane], late: Sequence[Lane] = (), *, timer: bool = False, on: str | None = None
+) -> list[Option]:
+    """The options of a decision, in the order in which the agenda offers them."""
+    found = [Option(("on", on), ("on", on))] if on is not None else []
+    found += [_head(lane, "early") for lane in early]
+    found += [_head(lane, "late") for lane in late]
+    if timer:
+        found.append(Option("timer", "timer"))
+    return found
+
+
+def _head(lane: Lane, how: str) -> Option:
+    key = (lane.owner,) if isinstance(lane, Mailbox) else (lane.source.name, lane.source.place)
+    return Option((how, lane.segments[0].order), (how, *key))
