@@ -4,13 +4,20 @@ Three clients send five messages each, at once, to a server on asyncio. A bug of
 between the first two clients, each turn of which is one change of priorities more; the third is noise. First in first
 out shows none of them. What is counted is runs, which are the same on every machine.
 
+Where `ASGI_SIM_PEERS` names a Python that has simloop and simloom installed (they need 3.12), their own random searches
+are counted on the same story: `ASGI_SIM_PEERS=/tmp/peers/bin/python make bench`.
+
 Run it with `make bench`. It prints the medians over `SEEDS` seeds, and asserts nothing about them but that depth 1
 is found.
 """
 
 from __future__ import annotations
 
+import json
+import os
 import statistics
+import subprocess
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sim import Violation, always
@@ -68,9 +75,20 @@ def table() -> dict[str, list[float]]:
     return rows
 
 
+def peers() -> dict[str, list[float]]:
+    """The same for the peers' random searches, if there are any here."""
+    python = os.environ.get("ASGI_SIM_PEERS")
+    if python is None:
+        return {}
+    script = Path(__file__).with_name("peers_planted.py")
+    command = [python, str(script), str(BOUND), str(SEEDS)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=1_800)
+    return {f"{name}, random": medians for name, medians in json.loads(done.stdout).items()}
+
+
 def test_runs_to_the_first_find(benchmark: BenchmarkFixture, capsys: pytest.CaptureFixture[str]) -> None:
     """The medians, for each policy and depth."""
-    rows = benchmark.pedantic(table, rounds=1)
+    rows = {**benchmark.pedantic(table, rounds=1), **peers()}
     with capsys.disabled():
         print("\n\nmedian runs to the first find     depth 1   depth 2   depth 3   depth 4")
         for policy, medians in rows.items():
