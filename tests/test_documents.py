@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -96,6 +97,15 @@ def test_the_scenario_of_your_own_runs(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "holds" in done.stdout
+
+
+def test_the_hypothesis_example_runs() -> None:
+    example = README.partition("```python\nfrom hypothesis")[2].partition("```")[0]
+    assert "deadline=None" in example
+    namespace: dict[str, Any] = {}
+    source = "from hypothesis" + example.replace("deadline=None", "deadline=None, database=None, max_examples=3")
+    exec(compile(source, "README.md", "exec"), namespace)
+    namespace["test_a_pong_is_harmless_however_patient_the_client"]()
 
 
 def test_every_command_line_in_the_readme_is_understood() -> None:

@@ -286,7 +286,7 @@ def test_granularity_and_horizon_reach_the_search() -> None:
         (["check", "hello", "--param", "app"], "--param 'app' is not of the form NAME=VALUE"),
         (["check", "unsolicited_pong", "--param", "receiving=x"], "not allowed. It can be: any, echo, busy"),
         (["check", "unsolicited_pong", "--param", "patience=x"], "is not of type float"),
-        (["check", "hello", "--search", "random"], "'random' is not 'exhaustive'"),
+        (["check", "hello", "--search", "dijkstra"], "'dijkstra' is not one of 'exhaustive', 'depth-first', 'random'"),
         (["check", "hello", "--granularity", "coarse"], "'coarse' is not one of 'turn', 'iteration'"),
         (["check", "hello", "--max-runs", "0"], "0 is not in the range"),
         (["check", "hello", "--max-runs", "x"], "'x' is not a valid integer"),
