@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from sim.errors import Divergence, UsageError
-from sim.registry import find_scenario, find_subject
+from sim.registry import find_scenario, name_of
+from sim.search.elsewhere import Elsewhere, find_anywhere, find_here, recorded_with
 from sim.search.policy import POLICIES
 from sim.search.report import Bound
 from sim.search.runner import Runner
@@ -61,7 +62,8 @@ def explore(
 
     Args:
         scenario: a `Scenario`, its name, or `module:attribute`.
-        server: a `Subject`, or a requirement such as `uvicorn[h11,wsproto]`, `hypercorn`, `granian==1.4.1`.
+        server: a `Subject`, or a requirement such as `uvicorn[h11,wsproto]`, `hypercorn`, `granian==1.4.1`. A version
+            that is not installed here runs in an environment that is made and cached for it.
         params: the scenario's parameters.
         search: the policy; "exhaustive" is depth first over all schedules.
         granularity: "turn": things arrive while the event loop is idle; "iteration": also between two iterations of
@@ -81,7 +83,7 @@ def explore(
         BoundaryError: the code under test reached for something real.
     """
     found = find_scenario(scenario) if isinstance(scenario, str) else scenario
-    subject = find_subject(server) if isinstance(server, str) else server
+    subject = find_anywhere(server) if isinstance(server, str) else server
     _one_of("search", search, SEARCHES)
     if granularity is not None:
         _one_of("granularity", granularity, GRANULARITIES)
@@ -93,6 +95,18 @@ def explore(
     ):
         if value is not None and not value > 0:
             raise UsageError(f"{name}={value!r} is not above 0. Leave it out to have no bound of your own.")
+    settings = {
+        "params": dict(params or {}),
+        "search": search,
+        "granularity": granularity,
+        "max_runs": max_runs,
+        "max_choices": max_choices,
+        "max_seconds": max_seconds,
+        "horizon": horizon,
+    }
+    if isinstance(subject, Elsewhere):
+        found.arguments(params)
+        return attrs.evolve(subject.explore(scenario, on_progress, **settings), scenario=found)
     runner = Runner(found, subject, params=params, granularity=granularity, horizon=horizon)
     tally = Tally(runner)
     policy = POLICIES[search]()
@@ -126,15 +140,7 @@ def explore(
         complete=complete,
         bound=bound,
         seconds=time.perf_counter() - started,
-        settings={
-            "params": dict(params or {}),
-            "search": search,
-            "granularity": granularity,
-            "max_runs": max_runs,
-            "max_choices": max_choices,
-            "max_seconds": max_seconds,
-            "horizon": horizon,
-        },
+        settings=settings,
     )
 
 
@@ -149,14 +155,16 @@ def replay(
     scenario: Scenario | None = None,
     server: Subject | None = None,
     any_version: bool = False,
+    say: Callable[[str], None] | None = None,
 ) -> tuple[Runner, Run]:
-    """Run one schedule again.
+    """Run one schedule again; if other versions than those here have found it, in an environment that has them.
 
     Args:
         schedule: a `Schedule` or its blob.
         scenario: the scenario itself, if it is not one that can be found by the name in the schedule.
         server: the subject itself, likewise.
-        any_version: try although Python or a library is of another version than the schedule was recorded with.
+        any_version: try here, although Python or a library is of another version than the schedule was recorded with.
+        say: told what is going on, if an environment is made for it.
 
     Returns:
         The runner, and the run.
@@ -168,22 +176,36 @@ def replay(
     if isinstance(schedule, str):
         schedule = Schedule.from_blob(schedule)
     found = find_scenario(schedule.scenario) if scenario is None else scenario
-    subject = find_subject(schedule.server) if server is None else server
+    subject = find_here(schedule.server) if server is None and any_version else server
+    if subject is None:
+        subject = find_anywhere(schedule.server)
     for what, name, asked in (
         ("scenario", schedule.scenario, found.name),
-        ("server", schedule.server, subject.requirement),
+        ("server", schedule.server, subject.requirement if server is not None else schedule.server),
     ):
         if name != asked:
             raise UsageError(f"the schedule is of the {what} {name!r}, and this is {asked!r}. Replay it with its own.")
     _one_of("granularity", schedule.granularity, GRANULARITIES)
     runner = Runner(found, subject, params=schedule.params, granularity=schedule.granularity, horizon=schedule.horizon)
+    if server is not None and isinstance(subject, Elsewhere):
+        runner.subject = attrs.evolve(subject, versions=schedule.versions)
+        return runner, subject.replay(found, schedule)
     have = runner.versions()
     if not any_version and have != schedule.versions:
         names = sorted(n for n in {*have, *schedule.versions} if have.get(n) != schedule.versions.get(n))
         differ = ", ".join(f"{n} {schedule.versions.get(n, 'none')} (here: {have.get(n, 'none')})" for n in names)
+        recorded = f"the schedule was recorded with {differ}. "
+        if server is None and name_of(found) is not None:
+            there = recorded_with(schedule.server, schedule.versions)
+            try:
+                there.prepare(say)
+            except UsageError as exc:
+                raise UsageError(f"{recorded}{exc} Or try with what is here: asgi-sim replay --any-version.") from exc
+            runner.subject = there
+            return runner, there.replay(found, schedule)
         raise UsageError(
-            f"the schedule was recorded with {differ}. Install those versions, search again with these, or try all "
-            "the same: asgi-sim replay --any-version."
+            f"{recorded}Install those versions, search again with these, or try all the same: asgi-sim replay "
+            "--any-version."
         )
     with runner.session(), Watchdog():
         run = runner.run(schedule.picks)
