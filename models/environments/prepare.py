@@ -23,7 +23,7 @@ PARSERS: tuple[tuple[frozenset[str], str], ...] = (
     (frozenset({"websockets", "websockets-sansio", "wsproto"}), "websockets"),
 )
 """uvicorn's extras of each kind, and what it prefers where none is named."""
-_BEGIN = "import sys; sys.path[0] = sys.argv[1] + '/ours'; from models.environments.begin import main; main()"
+BEGIN = "import sys; sys.path[0] = sys.argv[1] + '/ours'; from models.environments.begin import main; main()"
 
 
 @attrs.frozen
@@ -75,7 +75,7 @@ def prepare(
         environment = None
     if environment is None:
         environment = make(wanted or [NEEDS[0]], python=python, needs=NEEDS, say=say)
-    return Place(environment, (str(environment.python), "-c", _BEGIN, str(door())))
+    return Place(environment, (str(environment.python), "-c", BEGIN, str(door())))
 
 
 def to_install(requirement: Requirement) -> list[str]:

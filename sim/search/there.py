@@ -74,11 +74,11 @@ class Beside:
 
 @attrs.frozen
 class PackedRun:
-    """A run as plain data: choices without what they chose among, and invariants by name."""
+    """A run as plain data: choices without what they chose among, invariants by name, events by number."""
 
     choices: list[Choice]
     events: list[Event]
-    violations: list[tuple[str, Violation]]
+    violations: list[tuple[str, str, int | None]]
     observed: str | None
     cut: str | None
     notes: dict[str, Any]
@@ -89,7 +89,7 @@ class PackedRun:
         return cls(
             [attrs.evolve(choice, label=str(choice.label)) for choice in run.choices],
             [_portable(event) for event in run.trace],
-            [(invariant.name, attrs.evolve(violation, event=None)) for invariant, violation in run.violations],
+            [(i.name, v.message, v.event.seq if v.event is not None else None) for i, v in run.violations],
             run.observed,
             run.cut,
             {name: note for name, note in run.notes.items() if _pickles(note)},
@@ -104,9 +104,9 @@ class PackedRun:
         trace.events = events
         trace.open = False
         violations: list[tuple[Invariant, Violation]] = []
-        for name, violation in self.violations:
+        for name, message, seq in self.violations:
             invariant = next((i for i in scenario.invariants if i.name == name), PROGRESS)
-            violations.append((invariant, violation))
+            violations.append((invariant, Violation(message, next((e for e in events if e.seq == seq), None))))
         return Run(self.choices, trace, violations, self.observed, self.cut, self.notes)
 
 
