@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from models.asgi.recorder import Recorder
-from sim.errors import StartupError, UsageError
+from sim.errors import NotInstalled, StartupError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -79,15 +79,15 @@ def installed(requirement: Requirement, *also: str) -> dict[str, str]:
     """The versions of a distribution that is installed, and of those that it is used with.
 
     Raises:
-        UsageError: it is not installed, or not in a version that the requirement allows.
+        NotInstalled: it is not installed, or not in a version that the requirement allows.
     """
     name = requirement.name.lower()
     try:
         version = metadata.version(name)
     except metadata.PackageNotFoundError:
-        raise UsageError(f"{name} is not installed here. Run: pip install {name}") from None
+        raise NotInstalled(f"{name} is not installed here. Run: pip install {name}") from None
     if not requirement.specifier.contains(version, prereleases=True):
-        raise UsageError(
+        raise NotInstalled(
             f"{requirement} asks for another version than the one installed here, which is {version}. Install the "
             "version that you mean, or leave the version out."
         )

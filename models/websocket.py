@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from sim.world.kernel import Address
 
 DOTNET_KEEP_ALIVE_INTERVAL = 30.0
+SHOWN = 80
+"""Bytes or characters of a payload that are shown whole."""
 
 
 @attrs.define(slots=True)
@@ -44,7 +46,15 @@ class WsFrame(Event):
     noun: ClassVar[str] = "frame"
 
     def describe(self) -> str:
-        return f"{self.way} {self.noun} {self.payload!r}"
+        return f"{self.way} {self.noun} {_shown(self.payload)}"
+
+
+def _shown(payload: Any) -> str:
+    """A payload as people can read it: the beginning and the size of one that is long."""
+    if isinstance(payload, (str, bytes)) and len(payload) > SHOWN:
+        unit = "bytes" if isinstance(payload, bytes) else "characters"
+        return f"{payload[: SHOWN // 4]!r}... ({len(payload):,} {unit})"
+    return repr(payload)
 
 
 @attrs.define(slots=True)
@@ -267,6 +277,13 @@ class WebSocketClient:
             if (left is not None and left <= 0) or not await self._read(left):
                 break
         return self._arrived.pop(0) if self._arrived else None
+
+    async def read_once(self, within: float | None = None) -> bool:
+        """Read once, at most 64 KiB, as a client does that reads slowly; what came can be had from `receive` later.
+
+        False at the end of the connection, or if nothing came `within` virtual seconds.
+        """
+        return await self._read(within)
 
     async def close(self, code: int = 1000, *, within: float | None = 5.0) -> None:
         """Begin the close handshake, and wait for the server's Close and the end of the connection."""

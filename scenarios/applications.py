@@ -149,3 +149,18 @@ async def lives_through_flow_errors(scope: dict[str, Any], receive: Any, send: A
                 raise
             continue
         await websocket.send_bytes(data)
+
+
+def parting(size: int) -> Callable[..., Awaitable[None]]:
+    """Sends one binary message of `size` bytes and closes with 1000; what the client says, it does not ask for."""
+
+    async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            await take_part(receive, send)
+            return
+        await receive()
+        await send({"type": "websocket.accept"})
+        await send({"type": "websocket.send", "bytes": (b"0123456789" * (size // 10 + 1))[:size]})
+        await send({"type": "websocket.close", "code": 1000})
+
+    return app

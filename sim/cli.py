@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
+    from sim.check.subject import Subject
     from sim.search.report import Report
     from sim.search.runner import Run
     from sim.show.progress import ProgressView
@@ -92,7 +93,21 @@ def _faults(_ctx: click.Context, _option: click.Parameter, value: str | None) ->
     multiple=True,
     metavar="REQ",
     help="A server, such as hypercorn, granian==1.4.1 or "
-    "uvicorn[h11,wsproto]; may be given several times. Default: all that the scenario names.",
+    "uvicorn[h11,wsproto]==0.52.0; may be given several times. A version that is not installed is searched in an "
+    "environment that is made and cached for it. Default: all that the scenario names.",
+)
+@click.option(
+    "--with",
+    "also",
+    multiple=True,
+    metavar="REQ",
+    help="A distribution to have beside each server, such as starlette==0.38.2, in an environment that is made and "
+    "cached for it; may be given several times.",
+)
+@click.option(
+    "--python",
+    metavar="X",
+    help="The Python to search with, a version such as 3.12 or a path, likewise. Default: this.",
 )
 @click.option(
     "--search",
@@ -168,6 +183,8 @@ def _faults(_ctx: click.Context, _option: click.Parameter, value: str | None) ->
 def check(
     scenario: str,
     servers: tuple[str, ...],
+    also: tuple[str, ...],
+    python: str | None,
     params: dict[str, str],
     jobs: int | None,
     graph: Path | None,
@@ -185,15 +202,19 @@ def check(
       asgi-sim check unsolicited_pong --graph pong.png
       asgi-sim check unsolicited_pong --server granian==1.4.1 --param receiving=echo
       asgi-sim check hello --param app=main:app --server hypercorn --json
+      asgi-sim check hello --server "uvicorn[h11,wsproto]==0.20.0" --with h11==0.14.0 --python 3.10
     """
-    from sim.registry import find_scenario, find_subject
+    from sim.registry import find_scenario
+    from sim.search.elsewhere import find_anywhere
     from sim.search.parallel import explore_many, processes_for
     from sim.show.picture import Picture
     from sim.show.table import check_page
 
     found = find_scenario(scenario)
     found.arguments(params)
-    names = list(dict.fromkeys(find_subject(s).requirement for s in servers or found.servers))
+    asked = [find_anywhere(server, also=also, python=python) for server in servers or found.servers]
+    subjects = {subject.requirement: subject for subject in asked}
+    names = list(subjects)
     if not names:
         raise UsageError(f"the scenario {found.name!r} names no servers. Name one with --server.")
     if graph is not None:
@@ -201,6 +222,7 @@ def check(
     given = {name: value for name, value in settings.items() if value is not None}
     errors: dict[str, SimError] = {}
     drawn: Report | None = None
+    ready = _prepared(subjects, errors)
     with _progress(names, quiet=as_json) as view, _workers(len(names), jobs, view) as executor:
         picture = Picture(scenario, names, graph, executor) if graph is not None else None
 
@@ -215,9 +237,11 @@ def check(
             if picture is not None:
                 picture.finished(server, None)
 
+        for server, error in list(errors.items()):
+            failed(server, error)
         reports = explore_many(
             scenario,
-            names,
+            ready,
             jobs=1,
             executor=executor,
             at_once=processes_for(len(names), jobs),
@@ -239,6 +263,27 @@ def check(
     if errors:
         return max(error.exit_code for error in errors.values())
     return 1 if any(r.verdict == "violated" for r in reports) else 0
+
+
+def _prepared(subjects: dict[str, Subject], errors: dict[str, SimError]) -> list[Subject | str]:
+    """What to search, with its environment made if it needs one; what could not be made is noted in `errors`."""
+    from sim.search.elsewhere import Elsewhere
+    from sim.search.parallel import portable
+
+    ready: list[Subject | str] = []
+    for name, subject in subjects.items():
+        try:
+            if isinstance(subject, Elsewhere):
+                subject.prepare(_say)
+        except SimError as exc:
+            errors[name] = exc
+        else:
+            ready.append(portable(subject))
+    return ready
+
+
+def _say(text: str) -> None:
+    click.echo(text, err=True)
 
 
 def _complain_of(errors: dict[str, SimError], names: Sequence[str]) -> None:
@@ -299,7 +344,7 @@ def replay(
     if trace and mermaid:
         raise UsageError("--trace and --mermaid both want standard output for themselves. Ask for one of them.")
     schedule = Schedule.from_blob("".join(blob))
-    _, run = play_again(schedule, any_version=any_version)
+    _, run = play_again(schedule, any_version=any_version, say=_say)
     find_violation(run, invariant)
     if trace:
         _out_bytes(run.trace.to_jsonl())
@@ -328,7 +373,7 @@ def _on_real(run: Run, requirement: str, python: str | None, invariant: str | No
         requirement=requirement,
         invariants=broken,
         python=python,
-        say=lambda text: click.echo(text, err=True),
+        say=_say,
     )
     click.echo(confirmation.describe(), err=quiet)
     return 1 if confirmation.confirmed else 0

@@ -19,6 +19,10 @@ class UsageError(SimError):
     exit_code = 2
 
 
+class NotInstalled(UsageError):  # noqa: N818 - what is the matter
+    """A subject is not here, or not in the version that is meant; it can be had in an environment of its own."""
+
+
 class StartupError(UsageError):
     """The server under test ended, or could not start, before it was listening."""
 

@@ -264,7 +264,7 @@ def _wanted(markers: list[pytest.Mark]) -> tuple[Scenario, dict[str, Any]]:
 def _servers(scenario: Scenario, given: dict[str, Any], schedule: Schedule | None) -> list[Any]:
     """The servers to parametrise over; for a replay only the schedule's, if it is among them."""
     from sim.errors import UsageError
-    from sim.registry import find_subject
+    from sim.search.elsewhere import find_anywhere
 
     servers = given.get("servers", scenario.servers)
     servers = [servers] if isinstance(servers, str) else list(servers)
@@ -273,7 +273,7 @@ def _servers(scenario: Scenario, given: dict[str, Any], schedule: Schedule | Non
     if schedule is None:
         return servers
     values = [server.values[0] if hasattr(server, "values") else server for server in servers]
-    subjects = [find_subject(value) if isinstance(value, str) else value for value in values]
+    subjects = [find_anywhere(value) if isinstance(value, str) else value for value in values]
     same = [server for server, subject in zip(servers, subjects, strict=True) if subject.requirement == schedule.server]
     return same or servers[:1]
 
@@ -289,14 +289,14 @@ def _requirement(server: Any) -> str:
 def sim_report(request: pytest.FixtureRequest) -> Report:
     """What exploring the marked scenario against one server has found out: a `sim.Report`."""
     from sim.errors import SimError
-    from sim.registry import find_subject
+    from sim.search.elsewhere import find_anywhere
 
     if not hasattr(request, "param"):
         pytest.fail(f"{FIXTURE} needs a marked test: write {EXAMPLE} above it.", pytrace=False)
     plan = request.config.stash[_PLAN]
     try:
         scenario, given = _wanted(_markers(request.node))
-        subject = find_subject(request.param) if isinstance(request.param, str) else request.param
+        subject = find_anywhere(request.param) if isinstance(request.param, str) else request.param
         report = _explore(scenario, subject, given, plan)
     except (SimError, pytest.UsageError) as exc:
         if request.config.getoption("fulltrace"):

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 SCENARIOS = "asgi_sim.scenarios"
 SUBJECTS = "asgi_sim.subjects"
 REAL = "asgi_sim.real"
+ENVIRONMENTS = "asgi_sim.environments"
 OURS = ("models", "scenarios")
 """Packages of ours whose names are so common that another may be found in their place."""
 
@@ -96,6 +97,28 @@ def find_confirm() -> Callable[..., Any]:
     ours = metadata.EntryPoint("confirm", "models.process:confirm", REAL)
     confirm: Callable[..., Any] = _load(_entry(REAL, "confirm") or ours)
     return confirm
+
+
+def find_prepare() -> Callable[..., Any]:
+    """What makes environments for subjects: the installed one in the group `asgi_sim.environments`, or else our own.
+
+    Raises:
+        UsageError: it cannot be imported.
+    """
+    ours = metadata.EntryPoint("prepare", "models.environments.prepare:prepare", ENVIRONMENTS)
+    prepare: Callable[..., Any] = _load(_entry(ENVIRONMENTS, "prepare") or ours)
+    return prepare
+
+
+def name_of(scenario: Scenario) -> str | None:
+    """By which name another process finds this very scenario, or None."""
+    try:
+        found = find_scenario(scenario.name)
+    except UsageError:
+        return None
+    same = attrs.evolve(found, name=scenario.name)
+    ours, theirs = (attrs.asdict(s, recurse=False) for s in (scenario, same))
+    return scenario.name if ours == theirs else None
 
 
 def _entry(group: str, name: str) -> metadata.EntryPoint | None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from models.asgi.events import AsgiReceived
-from models.process.environments import make, parse_requirement
+from models.environments.make import make, parse_requirement
 from models.process.plan import Plan
 from models.process.replay import replay
 from models.process.servers import driver_for

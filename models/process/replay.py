@@ -59,7 +59,7 @@ if TYPE_CHECKING:
     from packaging.requirements import Requirement
 
     from models.application import Application
-    from models.process.environments import Environment
+    from models.environments.make import Environment
     from sim.world.trace import Event
 
 REPLAY_SECONDS = 19.0

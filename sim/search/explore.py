@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from sim.errors import Divergence, UsageError
-from sim.registry import find_scenario, find_subject
+from sim.registry import find_scenario, name_of
 from sim.search.classes import Classes
+from sim.search.elsewhere import Elsewhere, find_anywhere, find_here, recorded_with
 from sim.search.isolation import IsolationCheck
 from sim.search.policy import POLICIES
 from sim.search.reduction import ISOLATED, chosen
@@ -73,7 +74,8 @@ def explore(
 
     Args:
         scenario: a `Scenario`, its name, or `module:attribute`.
-        server: a `Subject`, or a requirement such as `uvicorn[h11,wsproto]`, `hypercorn`, `granian==1.4.1`.
+        server: a `Subject`, or a requirement such as `uvicorn[h11,wsproto]`, `hypercorn`, `granian==1.4.1`. A version
+            that is not installed here runs in an environment that is made and cached for it.
         params: the scenario's parameters.
         search: the policy, by its name in `sim.search.policy`. "exhaustive" runs all schedules, those with fewest
             deviations first; "depth-first" runs them in another order; the others draw some of them.
@@ -103,7 +105,7 @@ def explore(
         BoundaryError: the code under test reached for something real.
     """
     found = find_scenario(scenario) if isinstance(scenario, str) else scenario
-    subject = find_subject(server) if isinstance(server, str) else server
+    subject = find_anywhere(server) if isinstance(server, str) else server
     _one_of("search", search, SEARCHES)
     if granularity is not None:
         _one_of("granularity", granularity, GRANULARITIES)
@@ -115,23 +117,40 @@ def explore(
     ):
         if value is not None and not value > 0:
             raise UsageError(f"{name}={value!r} is not above 0. Leave it out to have no bound of your own.")
+    entry = POLICIES[search]
+    if max_runs is None:
+        max_runs = DEFAULT_MAX_RUNS if entry.samples is None else entry.samples
+    if stop_early is None:
+        stop_early = entry.samples is not None
+    reductions = chosen(reduce)
+    settings = {
+        "params": dict(params or {}),
+        "search": search,
+        "seed": seed,
+        "granularity": granularity,
+        "stop_early": stop_early,
+        "max_runs": max_runs,
+        "max_choices": max_choices,
+        "max_seconds": max_seconds,
+        "horizon": horizon,
+        "faults": faults,
+        "reduce": reductions,
+    }
+    if isinstance(subject, Elsewhere):
+        found.arguments(params)
+        there = subject.explore(scenario, on_progress, **settings, check_isolation=check_isolation)
+        return attrs.evolve(there, scenario=found)
     runner = Runner(found, subject, params=params, granularity=granularity, horizon=horizon, faults=faults)
     tally = Tally(runner)
-    reductions = chosen(reduce)
     if reductions and (runner.settings.faults or runner.settings.arrivals != "single"):
         raise UsageError(
             f"--reduce {','.join(reductions)} knows nothing of faults and of segments that arrive together yet. Search "
             "without it, or without them: --faults ''."
         )
-    entry = POLICIES[search]
     if reductions and entry.samples is not None:
         raise UsageError(f"--reduce {','.join(reductions)} is for a search that is exhaustive, and {search!r} is not.")
     policy: Policy = Classes(isolated=found.isolated) if "classes" in reductions else entry.make(seed)
     isolation: IsolationCheck | None = None
-    if max_runs is None:
-        max_runs = DEFAULT_MAX_RUNS if entry.samples is None else entry.samples
-    if stop_early is None:
-        stop_early = entry.samples is not None
 
     def play(forced: Sequence[int], decide: Decide | None = None, *, watch: Watch | None = None) -> Run:
         return runner.run(forced, decide=decide, limit=max_choices, watch=watch)
@@ -176,19 +195,7 @@ def explore(
         complete=complete,
         bound=bound,
         seconds=time.perf_counter() - started,
-        settings={
-            "params": dict(params or {}),
-            "search": search,
-            "seed": seed,
-            "granularity": granularity,
-            "stop_early": stop_early,
-            "max_runs": max_runs,
-            "max_choices": max_choices,
-            "max_seconds": max_seconds,
-            "horizon": horizon,
-            "faults": faults,
-            "reduce": reductions,
-        },
+        settings=settings,
     )
     if not isinstance(policy, Classes):
         return report
@@ -218,14 +225,16 @@ def replay(
     scenario: Scenario | None = None,
     server: Subject | None = None,
     any_version: bool = False,
+    say: Callable[[str], None] | None = None,
 ) -> tuple[Runner, Run]:
-    """Run one schedule again.
+    """Run one schedule again; if other versions than those here have found it, in an environment that has them.
 
     Args:
         schedule: a `Schedule` or its blob.
         scenario: the scenario itself, if it is not one that can be found by the name in the schedule.
         server: the subject itself, likewise.
-        any_version: try although Python or a library is of another version than the schedule was recorded with.
+        any_version: try here, although Python or a library is of another version than the schedule was recorded with.
+        say: told what is going on, if an environment is made for it.
 
     Returns:
         The runner, and the run.
@@ -237,10 +246,12 @@ def replay(
     if isinstance(schedule, str):
         schedule = Schedule.from_blob(schedule)
     found = find_scenario(schedule.scenario) if scenario is None else scenario
-    subject = find_subject(schedule.server) if server is None else server
+    subject = find_here(schedule.server) if server is None and any_version else server
+    if subject is None:
+        subject = find_anywhere(schedule.server)
     for what, name, asked in (
         ("scenario", schedule.scenario, found.name),
-        ("server", schedule.server, subject.requirement),
+        ("server", schedule.server, subject.requirement if server is not None else schedule.server),
     ):
         if name != asked:
             raise UsageError(f"the schedule is of the {what} {name!r}, and this is {asked!r}. Replay it with its own.")
@@ -253,13 +264,25 @@ def replay(
         horizon=schedule.horizon,
         faults=schedule.faults,
     )
+    if server is not None and isinstance(subject, Elsewhere):
+        runner.subject = attrs.evolve(subject, versions=schedule.versions)
+        return runner, subject.replay(found, schedule)
     have = runner.versions()
     if not any_version and have != schedule.versions:
         names = sorted(n for n in {*have, *schedule.versions} if have.get(n) != schedule.versions.get(n))
         differ = ", ".join(f"{n} {schedule.versions.get(n, 'none')} (here: {have.get(n, 'none')})" for n in names)
+        recorded = f"the schedule was recorded with {differ}. "
+        if server is None and name_of(found) is not None:
+            there = recorded_with(schedule.server, schedule.versions)
+            try:
+                there.prepare(say)
+            except UsageError as exc:
+                raise UsageError(f"{recorded}{exc} Or try with what is here: asgi-sim replay --any-version.") from exc
+            runner.subject = there
+            return runner, there.replay(found, schedule)
         raise UsageError(
-            f"the schedule was recorded with {differ}. Install those versions, search again with these, or try all "
-            "the same: asgi-sim replay --any-version."
+            f"{recorded}Install those versions, search again with these, or try all the same: asgi-sim replay "
+            "--any-version."
         )
     with runner.session(), Watchdog():
         run = runner.run(schedule.picks)

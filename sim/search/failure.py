@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from sim.errors import SimError, UsageError
 from sim.registry import find_scenario, find_subject
+from sim.search.elsewhere import Elsewhere
+from sim.search.there import Beside
 
 if TYPE_CHECKING:
     from sim.check.scenario import Scenario
@@ -92,6 +94,8 @@ def findable(scenario: Scenario, subject: Subject | None) -> bool:
         return True
     try:
         same = ":" in scenario.name or find_scenario(scenario.name) is scenario
+        if isinstance(subject, (Elsewhere, Beside)):
+            return same
         return same and type(find_subject(subject.requirement)) is type(subject)
     except UsageError:
         return False

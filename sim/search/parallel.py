@@ -36,7 +36,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import attrs
 
 from sim.errors import SimError, UsageError
-from sim.registry import find_scenario, find_subject
+from sim.registry import find_scenario, name_of
+from sim.search.elsewhere import Elsewhere, find_anywhere
 from sim.search.explore import explore
 
 if TYPE_CHECKING:
@@ -59,18 +60,19 @@ class Task:
 
     Attributes:
         scenario: a name, or `module:attribute`.
-        server: a requirement.
+        server: a requirement, or a subject in an environment of its own, for whose process the worker then waits.
         settings: keyword arguments of `explore`.
     """
 
     scenario: str
-    server: str
+    server: str | Elsewhere
     settings: dict[str, Any]
 
     def __call__(self) -> Report:
         """Search, in whatever process this is. The report comes without its scenario and subject."""
         teller = _teller
-        tell = (lambda progress: teller.send((self.server, progress))) if teller is not None else None
+        name = self.server if isinstance(self.server, str) else self.server.requirement
+        tell = (lambda progress: teller.send((name, progress))) if teller is not None else None
         report = explore(self.scenario, server=self.server, on_progress=tell, **self.settings)
         return strip(report)
 
@@ -78,6 +80,11 @@ class Task:
 def strip(report: Report) -> Report:
     """A report that can travel: without its scenario and subject, which are found again by name."""
     return attrs.evolve(report, scenario=cast("Any", None), subject=None)
+
+
+def portable(subject: Subject) -> str | Elsewhere:
+    """A subject as it travels: by its name, unless that leads to another one."""
+    return subject if isinstance(subject, Elsewhere) else subject.requirement
 
 
 _teller: Connection | None = None
@@ -119,10 +126,10 @@ def explore_many(
         SimError: the first error, in the order of `servers`, if there is no `on_error`.
     """
     found = find_scenario(scenario) if isinstance(scenario, str) else scenario
-    subjects = [find_subject(s) if isinstance(s, str) else s for s in servers]
-    name = scenario if isinstance(scenario, str) else _name_of(found)
-    named = [i for i, server in enumerate(servers) if name is not None and isinstance(server, str)]
-    tasks = {i: Task(str(name), subjects[i].requirement, settings) for i in named}
+    subjects = [find_anywhere(s) if isinstance(s, str) else s for s in servers]
+    name = scenario if isinstance(scenario, str) else name_of(found)
+    named = [i for i, server in enumerate(servers) if name is not None and isinstance(server, (str, Elsewhere))]
+    tasks = {i: Task(str(name), portable(subjects[i]), settings) for i in named}
     tell = on_progress if on_progress is not None else _nobody
     reports: dict[int, Report] = {}
     errors: dict[int, SimError] = {}
@@ -169,17 +176,6 @@ def processes_for(tasks: int, jobs: int | None) -> int:
         raise UsageError(f"jobs={jobs!r} is not above 0.")
     processors = os.cpu_count() or 1
     return min(jobs if jobs is not None else processors, processors, tasks)
-
-
-def _name_of(scenario: Scenario) -> str | None:
-    """By which name a worker finds this very scenario, or None."""
-    try:
-        found = find_scenario(scenario.name)
-    except UsageError:
-        return None
-    same = attrs.evolve(found, name=scenario.name)
-    ours, theirs = (attrs.asdict(s, recurse=False) for s in (scenario, same))
-    return scenario.name if ours == theirs else None
 
 
 def _spread(

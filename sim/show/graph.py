@@ -22,20 +22,23 @@ import re
 import time
 from functools import partial
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import networkx as nx
 
 from sim.errors import UsageError
-from sim.registry import find_subject
+from sim.registry import find_scenario, find_subject
+from sim.search.elsewhere import Elsewhere
 from sim.search.exhaustive import Exhaustive
+from sim.search.parallel import strip
 from sim.search.runner import Runner
 from sim.show.reading import read
 from sim.world.events import TcpDeliver, TcpSend
 from sim.world.watchdog import Watchdog
 
 if TYPE_CHECKING:
+    from sim.check.subject import Subject
     from sim.search.report import Report
     from sim.search.runner import Run
     from sim.world.world import World
@@ -69,6 +72,14 @@ def state_graph(report: Report, *, max_runs: int | None = None, max_seconds: flo
     Raises:
         UsageError: the report's server cannot be made again.
     """
+    if isinstance(report.subject, Elsewhere):
+        about, nodes, edges = report.subject.do(
+            partial(_there, strip(report), report.scenario.name, max_runs=max_runs, max_seconds=max_seconds)
+        )
+        graph = nx.DiGraph(**about)
+        graph.add_nodes_from(nodes)
+        graph.add_edges_from(edges)
+        return graph
     collected = _Collected()
     limit = report.runs if max_runs is None else min(max_runs, report.runs)
     runner = _runner(report)
@@ -98,6 +109,17 @@ def state_graph(report: Report, *, max_runs: int | None = None, max_seconds: flo
     )
     _finish(graph)
     return graph
+
+
+Parts = tuple[dict[str, Any], list[Any], list[Any]]
+"""A graph in plain data: networkx may be of another version on the other side."""
+
+
+def _there(report: Report, scenario: str, subject: Subject, _tell: object, **limits: Any) -> Parts:
+    """The job of making the graph where the subject is."""
+    whole = attrs.evolve(report, scenario=find_scenario(scenario), subject=subject)
+    graph = state_graph(whole, **limits)
+    return graph.graph, list(graph.nodes(data=True)), list(graph.edges(data=True))
 
 
 def _runner(report: Report) -> Runner:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import attrs
 
 from sim.registry import find_scenario, find_subject
-from sim.search.parallel import result_of, strip
+from sim.search.elsewhere import Elsewhere
+from sim.search.parallel import portable, result_of, strip
 from sim.show.plot import save_state_graph
 
 if TYPE_CHECKING:
@@ -71,10 +72,12 @@ class Picture:
         if self._chosen is None:
             self._chosen = report
             if self.executor is not None:
-                self._future = self.executor.submit(draw, strip(report), self.scenario, report.server, str(self.path))
+                server = portable(report.subject) if report.subject is not None else report.server
+                self._future = self.executor.submit(draw, strip(report), self.scenario, server, str(self.path))
 
 
-def draw(report: Report, scenario: str, server: str, path: str) -> None:
+def draw(report: Report, scenario: str, server: str | Elsewhere, path: str) -> None:
     """Draw a stripped report's graph, in whatever process this is."""
-    whole = attrs.evolve(report, scenario=find_scenario(scenario), subject=find_subject(server))
+    subject = server if isinstance(server, Elsewhere) else find_subject(server)
+    whole = attrs.evolve(report, scenario=find_scenario(scenario), subject=subject)
     save_state_graph(whole, path)

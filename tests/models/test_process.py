@@ -19,8 +19,10 @@ from wsproto.connection import Connection, ConnectionType
 
 from models.application import Application
 from models.asgi import AsgiReceive, AsgiReceiveCancelled, AsgiReceived, AsgiReceiveFailed, AsgiSend, AsgiSent
+from models.environments import make as environments
+from models.environments.reason import reason
 from models.http1 import HttpCutOff, HttpRequest, HttpResponse
-from models.process import Confirmation, confirm, environments, servers
+from models.process import Confirmation, confirm, servers
 from models.process.client import Decoder
 from models.process.inside import _Inside
 from models.process.link import KINDS, Lines, SharedProgress, event_line, fields_of
@@ -612,12 +614,12 @@ WARNING: the cache is disabled
 ERROR: Could not find a version that satisfies the requirement granian==1.10.1 (from versions: {listed})
 ERROR: No matching distribution found for granian==1.10.1
 """
-    said = environments.reason(output, "installing granian==1.10.1")
+    said = reason(output, "installing granian==1.10.1")
     assert "(from versions: …, 1.5.0, 1.6.0, 1.7.0, 1.8.0, 1.9.0, 1.10.0, 1.11.0, " in said
     assert "1.16.0, …)" in said
     assert "ERROR: No matching distribution found for granian==1.10.1" in said
     assert "never published" in said
-    assert environments.reason("Traceback\nOSError: disk full") == "pip says: Traceback OSError: disk full"
+    assert reason("Traceback\nOSError: disk full") == "pip says: Traceback OSError: disk full"
 
 
 # The judgement.
@@ -878,7 +880,7 @@ def test_a_version_that_cannot_be_installed_leaves_nothing_behind(tmp_path, monk
 
 BUILDER = """
 import sys
-from models.process.environments import make
+from models.environments.make import make
 print(make([sys.argv[1]], say=lambda text: print(text.split()[0], flush=True)).directory)
 """
 

@@ -46,6 +46,7 @@ DEFAULTS = {
     "max_choices": 10_000,
     "max_runs": 1_000_000,
     "max_seconds": None,
+    "reduce": (),
     "seed": 0,
     "stop_early": False,
 }

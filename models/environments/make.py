@@ -8,7 +8,6 @@ rubbish that the next builder removes. To make one anew, delete its directory.
 
 from __future__ import annotations
 
-import bisect
 import fcntl
 import hashlib
 import json
@@ -25,19 +24,18 @@ import attrs
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
-from packaging.version import InvalidVersion, Version
 
+from models.environments.reason import reason
 from sim.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 MARKER = "asgi-sim.json"
 OUR_NEEDS = ("attrs", "packaging", "wsproto")
-"""What the recorder needs in the server process, and what a module with a scenario in it imports."""
+"""What the recorder needs in a real server's process, and what a module with a scenario in it imports."""
 PIP_SECONDS = 600.0
 OLDEST_PYTHON = (3, 10)
-VERSIONS_SHOWN = 12
 
 PINS: tuple[tuple[str, str, str], ...] = (("granian", ">=1.2,<1.3", "click<8.2"),)
 """Old releases that need an older library than they say: server, its versions, what to add."""
@@ -110,7 +108,7 @@ def find_python(wanted: str | None) -> tuple[str, str]:
             continue
         if tuple(map(int, version.split(".")))[:2] < OLDEST_PYTHON:
             raise UsageError(
-                f"Python {version} at {candidate} is too old: the recorder needs 3.10 or newer. Take another."
+                f"Python {version} at {candidate} is too old: asgi-sim needs 3.10 or newer there, too. Take another."
             )
         return candidate, version
     looked = f" Tried: {', '.join(tried)}." if tried else ""
@@ -154,14 +152,16 @@ def make(
     requirements: Sequence[str],
     *,
     python: str | None = None,
+    needs: Sequence[str] = OUR_NEEDS,
     wheels_only: Sequence[str] = (),
     say: Callable[[str], None] | None = None,
 ) -> Environment:
     """The environment for these requirements, from the cache or newly made.
 
     Args:
-        requirements: what to install; the first is the server.
+        requirements: what to install; the first is the server, and gives the directory its name.
         python: see `find_python`.
+        needs: what we need there besides.
         wheels_only: distributions that are never built from source.
         say: told what is going on, when it takes long.
 
@@ -170,7 +170,7 @@ def make(
     """
     interpreter, version = find_python(python)
     server = parse_requirement(requirements[0])
-    wanted = sorted({*requirements, *OUR_NEEDS, *pins(server)})
+    wanted = sorted({*requirements, *needs, *pins(server)})
     digest = hashlib.sha256(json.dumps([version, wanted, sorted(wheels_only)]).encode()).hexdigest()[:12]
     name = re.sub(r"[^A-Za-z0-9.]+", "-", str(server)).strip("-")
     directory = cache_directory() / "envs" / f"{name}-py{version}-{digest}"
@@ -180,14 +180,30 @@ def make(
     with _locked(directory.with_name(directory.name + ".lock"), say):
         ready = _read(directory)
         if ready is None:
+            what = " ".join(dict.fromkeys(requirements))
             if say is not None:
-                say(f"installing {server} for Python {version} into {directory}")
+                say(f"installing {what} for Python {version} into {directory}")
             shutil.rmtree(directory, ignore_errors=True)
-            _build(directory, interpreter, version, server, wanted, wheels_only)
+            _build(directory, interpreter, version, what, wanted, wheels_only)
             ready = _read(directory)
     if ready is None:
         raise UsageError(f"the environment {directory} vanished while it was made. Run the command again.")
     return ready
+
+
+def cached(python_version: str, versions: Mapping[str, str], needs: Sequence[str]) -> Environment | None:
+    """An environment in the cache that has these very versions, and what we need; None if there is none."""
+    names = [parse_requirement(need).name for need in needs]
+    for marker in sorted((cache_directory() / "envs").glob(f"*/{MARKER}")):
+        environment = _read(marker.parent)
+        if (
+            environment is not None
+            and environment.python_version == python_version
+            and all(environment.version_of(name) == version for name, version in versions.items())
+            and all(environment.version_of(name) for name in names)
+        ):
+            return environment
+    return None
 
 
 def pins(server: Requirement) -> list[str]:
@@ -229,16 +245,16 @@ def _build(
     directory: Path,
     interpreter: str,
     version: str,
-    server: Requirement,
+    what: str,
     wanted: Sequence[str],
     wheels_only: Sequence[str],
 ) -> None:
     try:
         _run([interpreter, "-m", "venv", str(directory)], f"making a virtual environment with Python {version}")
         python = str(directory / "bin" / "python")
-        pip = [python, "-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check"]
+        pip = [python, "-m", "pip", "install", "--no-compile", "--no-input", "--disable-pip-version-check"]
         only = ["--only-binary", ",".join(wheels_only)] if wheels_only else []
-        _run([*pip, *only, *wanted], f"installing {server} for Python {version}")
+        _run([*pip, *only, *wanted], f"installing {what} for Python {version}")
         packages = json.loads(_run([python, "-c", _VERSIONS], "listing what was installed"))
     except UsageError:
         shutil.rmtree(directory, ignore_errors=True)
@@ -256,35 +272,6 @@ def _run(command: Sequence[str], what: str) -> str:
     except subprocess.TimeoutExpired:
         raise UsageError(f"{what} took longer than {PIP_SECONDS:g} s. Is the package index reachable?") from None
     if ran.returncode:
-        raise UsageError(f"{what} failed. {reason(ran.stderr or ran.stdout, what)}")
+        said = reason(f"{ran.stdout}\n{ran.stderr}", what)
+        raise UsageError(f"{what} failed. {said}")
     return ran.stdout
-
-
-def reason(output: str, what: str = "") -> str:
-    """Pip's own reason, and the next step; `what` names the version that was wanted."""
-    lines = [line.strip() for line in output.splitlines() if line.strip()]
-    errors = [line for line in lines if line.startswith("ERROR:")] or lines
-    said = " ".join(_shortened(line, what) for line in errors[-3:]) or "It said nothing."
-    if "No matching distribution" in said:
-        return (
-            f"pip says: {said} The likeliest cause is a version that was never published, or that has no wheel for "
-            "this interpreter. Take one of the versions that pip lists, or another --python."
-        )
-    return f"pip says: {said}"
-
-
-def _shortened(line: str, what: str) -> str:
-    """The list of versions that pip prints, cut to those around the one in `what`."""
-    listed = re.search(r"\(from versions: ([^)]*)\)", line)
-    if listed is None:
-        return line
-    known = listed[1].split(", ")
-    wanted = re.search(r"==\s*([\w.!+-]+)", what)
-    try:
-        middle = bisect.bisect([Version(v) for v in known], Version(wanted[1])) if wanted else len(known)
-    except InvalidVersion:
-        middle = len(known)
-    first = max(0, min(middle - VERSIONS_SHOWN // 2, len(known) - VERSIONS_SHOWN))
-    shown = known[first : first + VERSIONS_SHOWN]
-    around = (["…"] if first else []) + shown + (["…"] if first + len(shown) < len(known) else [])
-    return line.replace(listed[1], ", ".join(around))

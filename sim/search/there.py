@@ -1,0 +1,173 @@
+"""The far side of `sim.search.elsewhere`: a process in another environment that does one job and ends."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import signal
+import sys
+import threading
+import traceback
+from importlib import metadata
+from multiprocessing.connection import Connection
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import attrs
+
+from sim.check.invariants import PROGRESS, Violation
+from sim.errors import SimError
+from sim.registry import find_subject
+from sim.world.trace import Trace, jsonable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sim.check.invariants import Invariant
+    from sim.check.scenario import Scenario
+    from sim.check.subject import Subject
+    from sim.search.report import Report
+    from sim.search.runner import Run
+    from sim.search.schedule import Schedule
+    from sim.world.choices import Choice
+    from sim.world.trace import Event
+
+
+class Request(NamedTuple):
+    """What the process is asked for.
+
+    Attributes:
+        job: called with the subject and with whom to tell of progress; what it returns is the answer.
+        server: the subject's requirement.
+        beside: distributions whose versions matter, too.
+        path: where modules are looked for, behind all others.
+    """
+
+    job: Callable[[Subject, Any], Any]
+    server: str
+    beside: tuple[str, ...]
+    path: tuple[str, ...]
+
+
+@attrs.frozen
+class Beside:
+    """A subject, under the name that was asked for, with what was asked for beside it."""
+
+    subject: Subject
+    requirement: str
+    beside: tuple[str, ...]
+
+    @property
+    def kind(self) -> str:
+        """The subject's."""
+        return self.subject.kind
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """The subject's, and those of what is beside it."""
+        return {**self.subject.versions, **{name: metadata.version(name) for name in self.beside}}
+
+    def serve(self, world: Any, application: Any, **options: Any) -> Any:
+        """The subject's."""
+        return self.subject.serve(world, application, **options)
+
+    def __getattr__(self, name: str) -> Any:
+        """What else a scenario asks its subject."""
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return getattr(self.subject, name)
+
+
+@attrs.frozen
+class PackedRun:
+    """A run as plain data: choices without what they chose among, invariants by name, events by number."""
+
+    choices: list[Choice]
+    events: list[Event]
+    violations: list[tuple[str, str, int | None]]
+    observed: str | None
+    cut: str | None
+    notes: dict[str, Any]
+
+    @classmethod
+    def of(cls, run: Run) -> PackedRun:
+        """Pack a run; what does not pickle is told in words."""
+        return cls(
+            [attrs.evolve(choice, label=str(choice.label)) for choice in run.choices],
+            [_portable(event) for event in run.trace],
+            [(i.name, v.message, v.event.seq if v.event is not None else None) for i, v in run.violations],
+            run.observed,
+            run.cut,
+            {name: note for name, note in run.notes.items() if _pickles(note)},
+        )
+
+    def unpack(self, scenario: Scenario) -> Run:
+        """The run, of this very scenario."""
+        from sim.search.runner import Run
+
+        events = self.events
+        trace = Trace(lambda: events[-1].time if events else 0.0)
+        trace.events = events
+        trace.open = False
+        violations: list[tuple[Invariant, Violation]] = []
+        for name, message, seq in self.violations:
+            invariant = next((i for i in scenario.invariants if i.name == name), PROGRESS)
+            violations.append((invariant, Violation(message, next((e for e in events if e.seq == seq), None))))
+        return Run(self.choices, trace, violations, self.observed, self.cut, self.notes)
+
+
+def explore(scenario: str, settings: dict[str, Any], subject: Subject, tell: Callable[[Any], None]) -> Report:
+    """A job: search. The report comes without its scenario and subject."""
+    from sim.search.explore import explore as search
+    from sim.search.parallel import strip
+
+    return strip(search(scenario, server=subject, on_progress=tell, **settings))
+
+
+def replay(schedule: Schedule, subject: Subject, _tell: object) -> PackedRun:
+    """A job: run one schedule again."""
+    from sim.search.explore import replay as run_again
+
+    _, run = run_again(schedule, server=subject)
+    return PackedRun.of(run)
+
+
+def serve(inbox: int, outbox: int) -> None:
+    """Do what comes from one file descriptor, answer to the other, and end when the first is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    requests, answers = Connection(inbox, writable=False), Connection(outbox, readable=False)
+    request: Request = requests.recv()
+    threading.Thread(target=_live_with, args=(requests,), daemon=True).start()
+    sys.path += [place for place in request.path if place not in sys.path]
+    try:
+        subject = Beside(find_subject(request.server), request.server, request.beside)
+        answer = ("answer", request.job(subject, lambda progress: answers.send(("progress", progress))))
+    except SimError as exc:
+        answer = ("error", exc)
+    except Exception as exc:
+        where = traceback.extract_tb(exc.__traceback__)[-1]
+        answer = ("error", SimError(f"{type(exc).__name__}: {exc} (at {where.filename}:{where.lineno})"))
+    answers.send(answer)
+
+
+def _live_with(requests: Connection) -> None:
+    """Wait for the end of the process that asks, and end at once."""
+    with contextlib.suppress(EOFError, OSError):
+        requests.recv_bytes()
+    os._exit(1)
+
+
+def _portable(event: Event) -> Event:
+    """The event, or one like it with JSON types in the place of fields that do not pickle."""
+    if _pickles(event):
+        return event
+    told: dict[str, Any] = {name: jsonable(v) for name, v in event.fields().items() if not _pickles(v)}
+    return attrs.evolve(event, **told)
+
+
+def _pickles(value: object) -> bool:
+    try:
+        pickle.dumps(value)
+    except Exception:
+        return False
+    return True
