@@ -10,6 +10,7 @@ import uvicorn
 from uvicorn.config import HTTP_PROTOCOLS, WS_PROTOCOLS
 from uvicorn.importer import import_from_string
 
+from models.knowledge import KNOWLEDGE
 from models.serving import ADDRESS, Server, extras, installed, recorded, start
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from models.application import Application
     from models.tls import Certificate
+    from sim.world.fingerprint import Knowledge
     from sim.world.world import World
 
 HTTP = ("h11", "httptools")
@@ -40,6 +42,7 @@ class Uvicorn:
     versions: dict[str, str]
     kind: str = "real"
     speaks: frozenset[str] = frozenset({"tls"})
+    knowledge: Knowledge = KNOWLEDGE
 
     def serve(
         self, world: World, application: Application, *, certificate: Certificate | None = None, **options: Any

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 PICTURES = (".png", ".svg", ".pdf")
 SEARCHES = ("exhaustive",)
 GRANULARITIES = ("turn", "iteration")
+REDUCTIONS = ("states",)
 AT_LEAST_1 = click.IntRange(min=1)
 ABOVE_0 = click.FloatRange(min=0, min_open=True)
 WIDTH = 100
@@ -110,6 +111,17 @@ def _params(_ctx: click.Context, _option: click.Parameter, values: Sequence[str]
 @click.option(
     "--horizon", type=ABOVE_0, metavar="S", help="Bound on the virtual seconds of one order. Default: the scenario's."
 )
+@click.option(
+    "--reduce",
+    type=click.Choice(REDUCTIONS),
+    multiple=True,
+    help="Leave out orders that need not be run. states: end a run where it comes to a state that was seen.",
+)
+@click.option(
+    "--symmetry",
+    is_flag=True,
+    help="With --reduce states: take clients that the scenario declares alike for one another.",
+)
 @click.option("--jobs", type=AT_LEAST_1, metavar="N", help="Processes to work in. Default: one for each processor.")
 @click.option(
     "--graph",
@@ -139,6 +151,7 @@ def check(
       asgi-sim check unsolicited_pong --graph pong.png
       asgi-sim check unsolicited_pong --server granian==1.4.1 --param receiving=echo
       asgi-sim check hello --param app=main:app --server hypercorn --json
+      asgi-sim check independent_echoes --reduce states
     """
     from sim.registry import find_scenario, find_subject
     from sim.search.parallel import explore_many, processes_for
@@ -152,7 +165,7 @@ def check(
         raise UsageError(f"the scenario {found.name!r} names no servers. Name one with --server.")
     if graph is not None:
         _prepare(graph)
-    given = {name: value for name, value in settings.items() if value is not None}
+    given = {name: value for name, value in settings.items() if value not in (None, (), False)}
     errors: dict[str, SimError] = {}
     drawn: Report | None = None
     with _progress(names, quiet=as_json) as view, _workers(len(names), jobs, view) as executor:

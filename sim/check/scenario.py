@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from sim.errors import UsageError
+from sim.world.fingerprint.past import PASTS
 from sim.world.world import Settings
 
 if TYPE_CHECKING:
@@ -76,6 +77,8 @@ class Scenario:
         params: its parameters.
         settings: of its worlds, given the parameters; granularity and horizon can be overridden.
         observe: names what a run shows, in a few words; runs with one name are counted together. None: not named.
+        past: how much of a run the invariants and `observe` look at, for the reduction by states: "trace" (anything),
+            "conversations" or "outcome" (see `sim.world.fingerprint.past`).
     """
 
     name: str
@@ -86,6 +89,12 @@ class Scenario:
     params: tuple[Param, ...] = ()
     settings: Callable[..., Settings] = lambda **_params: Settings()
     observe: Callable[[Trace], str] | None = None
+    past: str = attrs.field(default="trace")
+
+    @past.validator
+    def _known(self, _attribute: object, value: str) -> None:
+        if value not in PASTS:
+            raise UsageError(f"past={value!r} does not exist. There are: {', '.join(PASTS)}.")
 
     @property
     def summary(self) -> str:

@@ -44,13 +44,13 @@ def same_questions(before: Sequence[Choice], after: Sequence[Choice]) -> None:
         raise _divergence(f"Choice {index + 1} had {old.width} possibilities ({old.label}); {found}.")
 
 
-def same_traces(first: Trace, second: Trace) -> None:
-    """Compare two runs event by event.
+def same_traces(first: Trace, second: Trace, *, beginning: bool = False) -> None:
+    """Compare two runs event by event; the first may be only the `beginning` of the second.
 
     Raises:
         Divergence: at the first difference.
     """
-    if first.events == second.events:
+    if first.events == (second.events[: len(first)] if beginning else second.events):
         return
     for number, (a, b) in enumerate(zip(first.events, second.events, strict=False)):
         if a == b:

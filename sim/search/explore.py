@@ -13,11 +13,12 @@ from sim.search.policy import POLICIES
 from sim.search.report import Bound
 from sim.search.runner import Runner
 from sim.search.schedule import Schedule
+from sim.search.states import States, knowledge_of
 from sim.search.tally import Tally
 from sim.world.watchdog import Watchdog
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from sim.check.scenario import Scenario
     from sim.check.subject import Subject
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 SEARCHES = tuple(POLICIES)
 GRANULARITIES = ("turn", "iteration")
+REDUCTIONS = ("states",)
 DEFAULT_MAX_RUNS = 1_000_000
 DEFAULT_MAX_CHOICES = 10_000
 PROGRESS_EVERY = 0.1
@@ -53,6 +55,8 @@ def explore(
     max_choices: int = DEFAULT_MAX_CHOICES,
     max_seconds: float | None = None,
     horizon: float | None = None,
+    reduce: Sequence[str] = (),
+    symmetry: bool = False,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Report:
     """Run every order that a scenario allows against one server, and judge each.
@@ -70,6 +74,8 @@ def explore(
         max_choices: bound on the choices of one run; behind it every pick is 0.
         max_seconds: bound on the real time of the search, looked at between runs.
         horizon: bound on the virtual seconds of one run. None: as the scenario says.
+        reduce: reductions, by name. "states": end a run where it comes to a state that was seen (`sim.search.states`).
+        symmetry: with "states": take scripts that the scenario started as `alike` for one another.
         on_progress: called about ten times a second, between runs.
 
     Returns:
@@ -94,12 +100,21 @@ def explore(
         if value is not None and not value > 0:
             raise UsageError(f"{name}={value!r} is not above 0. Leave it out to have no bound of your own.")
     runner = Runner(found, subject, params=params, granularity=granularity, horizon=horizon)
-    tally = Tally(runner)
-    policy = POLICIES[search]()
+    for name in reduce:
+        _one_of("reduction", name, REDUCTIONS)
+    states = States(past=found.past, knowledge=knowledge_of(subject), symmetry=symmetry) if "states" in reduce else None
+    if symmetry and states is None:
+        raise UsageError("symmetry=True is a way to tell states apart: it needs reduce=('states',).")
+    tally = Tally(runner, merging=states is not None)
+    policy = states.wrap(POLICIES[search]) if states is not None else POLICIES[search]()
+
+    def play(forced: Sequence[int]) -> Run:
+        return runner.run(forced, limit=max_choices, lookout=states.lookout(forced) if states is not None else None)
+
     bound: Bound | None = None
     started = shown = time.perf_counter()
     with runner.session(), Watchdog():
-        for run in policy.runs(lambda forced: runner.run(forced, limit=max_choices)):
+        for run in policy.runs(play):
             tally.add(run)
             now = time.perf_counter()
             if on_progress is not None and now - shown >= PROGRESS_EVERY:
@@ -134,7 +149,10 @@ def explore(
             "max_choices": max_choices,
             "max_seconds": max_seconds,
             "horizon": horizon,
+            **({"reduce": tuple(reduce), "symmetry": symmetry} if reduce else {}),
         },
+        states=len(states) if states is not None else None,
+        blind=states.blind if states is not None else {},
     )
 
 

@@ -107,6 +107,8 @@ class Report:
         settings: how to search again: parameters, granularity and bounds.
         subject: the server itself, to run more with.
         unwitnessed: each `sometimes` that no run has shown yet, if not all were tried.
+        states: how many distinct states were found, or None if they were not told apart.
+        blind: types of objects that could not be seen into, so that states with them are like no other; and how often.
     """
 
     scenario: Scenario
@@ -123,6 +125,8 @@ class Report:
     settings: dict[str, Any]
     subject: Subject | None = attrs.field(default=None, eq=False)
     unwitnessed: tuple[str, ...] = ()
+    states: int | None = None
+    blind: dict[str, int] = attrs.field(factory=dict, eq=False)
 
     def __repr__(self) -> str:
         name = self.scenario.name if self.scenario is not None else "?"
@@ -183,6 +187,8 @@ class Report:
             "complete": self.complete,
             "runs": self.runs,
             "outcomes": self.outcomes,
+            **({"states": self.states} if self.states is not None else {}),
+            **({"blind": self.blind} if self.blind else {}),
             "bound": str(self.bound) if self.bound is not None else None,
             "seconds": round(self.seconds, 3),
             "discoveries": [

@@ -52,6 +52,10 @@ LIVELOCK_EVENTS = 100_000
 """Things that happen at one moment of virtual time behind which a world is held to go round in circles."""
 
 
+class Known(Exception):  # noqa: N818 - no error
+    """Ends a run whose continuation is known (`World.lookout`)."""
+
+
 @attrs.frozen
 class _Plan:
     """What was decided to happen next: the head of a lane, or (None) the next timer; and when."""
@@ -194,6 +198,9 @@ class Agenda:
 
     def _decide(self, timer: float, limit: float) -> _Plan:
         """What happens next, where nothing is decided yet: rules 1 to 3."""
+        world = self._world
+        if world.lookout is not None and world.phase != "setting the scene" and world.lookout(world):
+            raise Known
         heads = self.heads()
         if not heads:
             return _Plan(None, None, timer)
@@ -210,7 +217,7 @@ class Agenda:
         if not early and not contested:
             return _Plan(None, None, INFINITY)
         width = len(early) + len(late) + contested
-        pick = self._world.choices.choose(width, Menu(None, early, late, contested)) if width > 1 else 0
+        pick = world.choices.choose(width, Menu(None, early, late, contested)) if width > 1 else 0
         if pick < len(early):
             lane = early[pick]
             return _Plan(lane, lane.segments[0], max(now, lane.segments[0].earliest))
@@ -246,7 +253,8 @@ class Agenda:
         world = self._world
         world.trace.cause = None
         if self.next_alarm() <= self._clock.now:
-            _, _, alarm = heapq.heappop(self._alarms)
+            when, _, alarm = heapq.heappop(self._alarms)
+            world.tied = world.tied or self.next_alarm() == when
             callback, alarm.callback = alarm.callback, None
             world.trace.cause = alarm.cause
             if callback is not None:

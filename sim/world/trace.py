@@ -100,12 +100,14 @@ _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 class Trace:
     """The events of one run, in the order in which they happened."""
 
-    __slots__ = ("_now", "cause", "events", "open")
+    __slots__ = ("_now", "cause", "counted", "events", "open")
 
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
         self.events: list[Event] = []
         self.cause: int | None = None
+        self.counted: set[str] = set()
+        """Actors whose names end in a number that says only who came first, such as "websocket 2"."""
         self.open = True
 
     def record(self, kind: type[E], actor: str, *fields: Any) -> E:
@@ -130,12 +132,17 @@ class Trace:
         return "".join(_line(event) for event in self.events)
 
     def outcome(self) -> tuple[object, ...]:
-        """What the run came to, without times and without the interleaving of different actors."""
+        """What the run came to, without times and without the interleaving of different actors.
+
+        Actors whose names the run counted are in no order: who of them came first is no part of what it came to.
+        """
         by_actor: dict[str, list[object]] = {}
         for event in self.events:
             if event.observable:
                 by_actor.setdefault(event.actor, []).append(event.outcome())
-        return tuple((actor, tuple(by_actor[actor])) for actor in sorted(by_actor))
+        named = [(actor, tuple(by_actor[actor])) for actor in sorted(by_actor) if actor not in self.counted]
+        counted = [(actor.rpartition(" ")[0], tuple(by_actor[actor])) for actor in by_actor if actor in self.counted]
+        return (*named, *(counted if len(counted) < 2 else sorted(counted, key=repr)))
 
 
 def _line(event: Event) -> str:
