@@ -33,6 +33,13 @@ KNOWLEDGE = Knowledge(
             "httptools.parser.parser.HttpParser",
         }
     ),
+    skip=frozenset(
+        {
+            # The order in which they are cut or dropped at the end; each is met by way of its connection.
+            "models.granian.server.Worker._connections",
+            "models.granian.native.Runtime._tasks",
+        }
+    ),
     frozen=frozenset({"uvicorn.config.Config", "hypercorn.config.Config", "ssl.SSLContext"}),
 )
 """Of every server here: which packages are constant, and which parsers only their connection feeds."""
