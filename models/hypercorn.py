@@ -9,6 +9,7 @@ import attrs
 from hypercorn.asyncio import serve
 from hypercorn.config import Config
 
+from models.knowledge import KNOWLEDGE
 from models.serving import ADDRESS, Server, extras, installed, recorded, start
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from models.application import Application
     from models.tls import Certificate
+    from sim.world.fingerprint import Knowledge
     from sim.world.world import World
 
 
@@ -27,6 +29,7 @@ class Hypercorn:
     versions: dict[str, str]
     kind: str = "real"
     speaks: frozenset[str] = frozenset({"tls", "h2"})
+    knowledge: Knowledge = KNOWLEDGE
 
     def serve(
         self, world: World, application: Application, *, certificate: Certificate | None = None, **options: Any

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from models.knowledge import KNOWLEDGE
 from models.serving import ADDRESS, Server, extras, installed, recorded, start
 from sim.errors import UsageError
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from models.application import Application
     from models.tls import Certificate
+    from sim.world.fingerprint import Knowledge
     from sim.world.world import World
 
 HTTP = ("h11", "httptools")
@@ -39,6 +41,7 @@ class Uvicorn:
     versions: dict[str, str]
     kind: str = "real"
     speaks: frozenset[str] = frozenset({"tls"})
+    knowledge: Knowledge = KNOWLEDGE
 
     def serve(
         self, world: World, application: Application, *, certificate: Certificate | None = None, **options: Any

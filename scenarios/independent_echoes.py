@@ -5,6 +5,7 @@ sends its messages, each when it has the echo of the one before. The story ends 
 
 With c clients and m messages each, there are c chains of 2 + 2m deliveries (request, answer, and each message and its
 echo), and every merge of the chains is an order: 12,870 for two clients with three messages. All come to one outcome.
+The clients say the same, so they are declared to be alike.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from sim.world.fiber import Signal
 
 if TYPE_CHECKING:
     from models.serving import Server
-    from sim import Connection, Host, Trace, World
+    from sim import Host, Trace, World
 
 SECONDS = 60.0
 """Virtual seconds within which a connection has to stand."""
@@ -30,11 +31,12 @@ def play(world: World, subject: Any, *, clients: int, messages: int) -> None:
     """Set the scene, with all TCP connections standing."""
     server: Server = subject.serve(world, Application("scenarios.applications:receiving", {"way": "echo"}))
     start = Signal()
-    standing: list[Connection] = []
+    standing = 0
 
     async def client(host: Host) -> None:
+        nonlocal standing
         connection = await host.connect(server.address)
-        standing.append(connection)
+        standing += 1
         await start
         websocket = WebSocketClient(host)
         try:
@@ -42,12 +44,12 @@ def play(world: World, subject: Any, *, clients: int, messages: int) -> None:
         except Refused:
             return
         for number in range(messages):
-            websocket.send(text(f"{host.name} says {number}"))
+            websocket.send(text(f"message {number}"))
             await websocket.receive()
 
     for number in range(1, clients + 1):
-        world.start_script(f"client-{number}", client)
-        world.run_until(lambda number=number: len(standing) == number, within=SECONDS)  # type: ignore[misc]
+        world.start_script(f"client-{number}", client, alike="client")
+        world.run_until(lambda number=number: standing == number, within=SECONDS)  # type: ignore[misc]
     start.fire()
 
 
@@ -72,4 +74,5 @@ scenario = Scenario(
     params=(Param("clients", 2, "how many clients"), Param("messages", 1, "how many messages each of them sends")),
     settings=lambda **_: Settings(latency=(0.0, 0.05), settle=0.0),
     isolated=True,
+    past="outcome",
 )

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 PICTURES = (".png", ".svg", ".pdf")
 SEARCHES = ("exhaustive", "depth-first", "random", "pct", "pos", "coverage", "hypothesis")
 GRANULARITIES = ("turn", "iteration")
-REDUCTIONS = ("classes",)
+REDUCTIONS = ("classes", "states")
 AT_LEAST_1 = click.IntRange(min=1)
 ABOVE_0 = click.FloatRange(min=0, min_open=True)
 WIDTH = 100
@@ -148,7 +148,10 @@ def _faults(_ctx: click.Context, _option: click.Parameter, value: str | None) ->
     metavar="NAME[,NAME]",
     help="none: every order is run (the default). "
     "classes: one order of each class whose orders differ only in steps that do not concern one another. It preserves "
-    "the set of outcomes, and of violated invariants that depend on outcome and causes; not how many orders violate one.",
+    "the set of outcomes, and of violated invariants that depend on outcome and causes; not how many orders violate one. "
+    "states: a run ends where it comes to a state of the world that was seen. It preserves the states, the set of outcomes "
+    "and of violated invariants, as far as the scenario says truly what they look at (its `past`); not how many orders "
+    "violate one, nor which is the simplest.",
 )
 @click.option(
     "--check-isolation",
@@ -170,6 +173,11 @@ def _faults(_ctx: click.Context, _option: click.Parameter, value: str | None) ->
     callback=_faults,
     help="Faults that may strike, and how often in one order: cut, merge, stall, fin, rst, lose, refuse, sigterm, sigint, "
     "cancel, late, clock. Default: the scenario's.",
+)
+@click.option(
+    "--symmetry",
+    is_flag=True,
+    help="With --reduce states: take clients that the scenario declares alike for one another.",
 )
 @click.option("--jobs", type=AT_LEAST_1, metavar="N", help="Processes to work in. Default: one for each processor.")
 @click.option(
@@ -203,6 +211,7 @@ def check(
       asgi-sim check unsolicited_pong --server granian==1.4.1 --param receiving=echo
       asgi-sim check hello --param app=main:app --server hypercorn --json
       asgi-sim check hello --server "uvicorn[h11,wsproto]==0.20.0" --with h11==0.14.0 --python 3.10
+      asgi-sim check independent_echoes --reduce states
     """
     from sim.registry import find_scenario
     from sim.search.elsewhere import find_anywhere
@@ -219,7 +228,7 @@ def check(
         raise UsageError(f"the scenario {found.name!r} names no servers. Name one with --server.")
     if graph is not None:
         _prepare(graph)
-    given = {name: value for name, value in settings.items() if value is not None}
+    given = {name: value for name, value in settings.items() if value not in (None, (), False)}
     errors: dict[str, SimError] = {}
     drawn: Report | None = None
     ready = _prepared(subjects, errors)

@@ -58,11 +58,20 @@ class Recorder:
         self._world = world
         self._calls: dict[str, int] = {}
 
+    def _name(self, kind: str) -> str:
+        """A name for the next call; all but lifespan's are counted."""
+        number = self._calls[kind] = self._calls.get(kind, 0) + 1
+        if kind == "lifespan":
+            return kind
+        name = f"{kind} {number}"
+        if self._world is not None:
+            self._world.trace.counted.add(name)
+        return name
+
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         """Call the application as the server does, and watch."""
         kind = scope["type"]
-        number = self._calls[kind] = self._calls.get(kind, 0) + 1
-        actor = kind if kind == "lifespan" else f"{kind} {number}"
+        actor = self._name(kind)
         call = _Call(actor, self._record, receive, send, Conversation(MACHINES[kind]))
         if self._world is not None and kind != "lifespan":
             self._world.probe(actor, call.describe)

@@ -13,6 +13,7 @@ from models.granian.behaviour import Behaviour, behaviour_of, modelled_version
 from models.granian.connection import HttpConnection
 from models.granian.lifespan import Lifespan
 from models.granian.native import Runtime
+from models.knowledge import KNOWLEDGE
 from models.serving import ADDRESS, Server, extras, recorded, start
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from models.application import Application
     from sim.world.fiber import Fiber
+    from sim.world.fingerprint import Knowledge
     from sim.world.kernel import Listener
     from sim.world.world import World
 
@@ -37,6 +39,7 @@ class Granian:
     version: str
     versions: dict[str, str] = attrs.field(factory=dict)
     kind: str = "model"
+    knowledge: Knowledge = KNOWLEDGE
 
     def serve(self, world: World, application: Application) -> Server:
         """Start one worker."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from models.knowledge import KNOWLEDGE
 from models.reference.http import Connection
 from models.serving import ADDRESS, Server, extras, recorded, start
 from sim.errors import UsageError
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from models.application import Application
     from models.reference.http import App, Message
+    from sim.world.fingerprint import Knowledge
     from sim.world.world import World
 
 logger = logging.getLogger("reference")
@@ -31,6 +33,7 @@ class Reference:
     requirement: str = "reference"
     versions: dict[str, str] = attrs.field(factory=dict)
     kind: str = "model"
+    knowledge: Knowledge = KNOWLEDGE
 
     def serve(self, world: World, application: Application) -> Server:
         """Start it."""

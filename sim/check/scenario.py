@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from sim.errors import UsageError
+from sim.world.fingerprint.past import PASTS
 from sim.world.world import Settings
 
 if TYPE_CHECKING:
@@ -78,6 +79,8 @@ class Scenario:
         isolated: whether the connections of one server process have nothing to do with one another: neither the server
             nor the application shares between them what could show. Reductions then take it for granted, and say so.
         observe: names what a run shows, in a few words; runs with one name are counted together. None: not named.
+        past: how much of a run the invariants and `observe` look at, for the reduction by states: "trace" (anything),
+            "conversations" or "outcome" (see `sim.world.fingerprint.past`).
     """
 
     name: str
@@ -89,6 +92,12 @@ class Scenario:
     settings: Callable[..., Settings] = lambda **_params: Settings()
     observe: Callable[[Trace], str] | None = None
     isolated: bool = False
+    past: str = attrs.field(default="trace")
+
+    @past.validator
+    def _known(self, _attribute: object, value: str) -> None:
+        if value not in PASTS:
+            raise UsageError(f"past={value!r} does not exist. There are: {', '.join(PASTS)}.")
 
     @property
     def summary(self) -> str:

@@ -58,13 +58,13 @@ def same_widths(before: Sequence[int], after: Sequence[Choice]) -> None:
             raise unlike(f"Choice {index + 1} had {width} possibilities; {found}.")
 
 
-def same_traces(first: Trace, second: Trace) -> None:
-    """Compare two runs event by event.
+def same_traces(first: Trace, second: Trace, *, beginning: bool = False) -> None:
+    """Compare two runs event by event; the first may be only the `beginning` of the second.
 
     Raises:
         Divergence: at the first difference.
     """
-    if first.events == second.events:
+    if first.events == (second.events[: len(first)] if beginning else second.events):
         return
     for number, (a, b) in enumerate(zip(first.events, second.events, strict=False)):
         if a == b:

@@ -18,6 +18,7 @@ from sim.search.report import Bound
 from sim.search.runner import Runner
 from sim.search.schedule import Schedule
 from sim.search.shrink import Shrinker
+from sim.search.states import States, knowledge_of
 from sim.search.tally import Tally
 from sim.world.watchdog import Watchdog
 
@@ -66,6 +67,7 @@ def explore(
     faults: Mapping[str, int] | None = None,
     reduce: Sequence[str] = (),
     check_isolation: bool = False,
+    symmetry: bool = False,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Report:
     """Run every order that a scenario allows against one server, and judge each.
@@ -90,8 +92,9 @@ def explore(
         horizon: bound on the virtual seconds of one run. None: as the scenario says.
         faults: how often each fault may strike in one run, by name (see `sim.world.faults`), and no others; None: as the
             scenario says.
-        reduce: names of reductions, such as "classes" (see `sim.search.reduction`); none: every order is run.
+        reduce: names of reductions, such as "classes" or "states" (see `sim.search.reduction`); none: every order is run.
         check_isolation: look, in a sample of runs, whether connections are as isolated as the scenario declares.
+        symmetry: with "states": take scripts that the scenario started as `alike` for one another.
         on_progress: called about ten times a second, between runs.
 
     Returns:
@@ -135,13 +138,13 @@ def explore(
         "horizon": horizon,
         "faults": faults,
         "reduce": reductions,
+        "symmetry": symmetry,
     }
     if isinstance(subject, Elsewhere):
         found.arguments(params)
         there = subject.explore(scenario, on_progress, **settings, check_isolation=check_isolation)
         return attrs.evolve(there, scenario=found)
     runner = Runner(found, subject, params=params, granularity=granularity, horizon=horizon, faults=faults)
-    tally = Tally(runner)
     if reductions and (runner.settings.faults or runner.settings.arrivals != "single"):
         raise UsageError(
             f"--reduce {','.join(reductions)} knows nothing of faults and of segments that arrive together yet. Search "
@@ -149,11 +152,29 @@ def explore(
         )
     if reductions and entry.samples is not None:
         raise UsageError(f"--reduce {','.join(reductions)} is for a search that is exhaustive, and {search!r} is not.")
-    policy: Policy = Classes(isolated=found.isolated) if "classes" in reductions else entry.make(seed)
+    if symmetry and "states" not in reductions:
+        raise UsageError("symmetry is a way to tell states apart: it needs --reduce states.")
+    if len(reductions) > 1:
+        raise UsageError(
+            f"--reduce {','.join(reductions)}: they cannot be combined yet. Name one: classes where few steps meet, states "
+            "where connections are many and alike."
+        )
+    states = (
+        States(past=found.past, knowledge=knowledge_of(subject), symmetry=symmetry) if "states" in reductions else None
+    )
+    tally = Tally(runner, merging=states is not None)
+    policy: Policy
+    if "classes" in reductions:
+        policy = Classes(isolated=found.isolated)
+    elif states is not None:
+        policy = states.wrap(lambda: entry.make(seed))
+    else:
+        policy = entry.make(seed)
     isolation: IsolationCheck | None = None
 
     def play(forced: Sequence[int], decide: Decide | None = None, *, watch: Watch | None = None) -> Run:
-        return runner.run(forced, decide=decide, limit=max_choices, watch=watch)
+        lookout = states.lookout(forced) if states is not None else None
+        return runner.run(forced, decide=decide, limit=max_choices, watch=watch, lookout=lookout)
 
     bound: Bound | None = None
     started = shown = time.perf_counter()
@@ -196,9 +217,11 @@ def explore(
         bound=bound,
         seconds=time.perf_counter() - started,
         settings=settings,
+        states=len(states) if states is not None else None,
+        blind=states.blind if states is not None else {},
     )
     if not isinstance(policy, Classes):
-        return report
+        return attrs.evolve(report, reduce=reductions) if reductions else report
     return attrs.evolve(
         report,
         reduce=reductions,

@@ -47,7 +47,10 @@ class Play(Protocol):
 class Policy(Protocol):
     """A way to search; see the rules above."""
 
-    complete: bool
+    @property
+    def complete(self) -> bool:
+        """Whether every schedule was run, or need not be (rule 3)."""
+        ...
 
     def runs(self, play: Play) -> Iterator[Run]:
         """Run schedules with `play` and yield the runs."""

@@ -36,6 +36,12 @@ REDUCTIONS = {
             "the set of outcomes, and of violated invariants that depend on outcome and causes; not how many orders "
             "violate one",
         ),
+        Reduction(
+            "states",
+            "way to a state that was not seen before; a run ends where it comes to one that was",
+            "the states, the set of outcomes and of violated invariants, as far as the scenario says truly what they look "
+            "at (its `past`); not how many orders violate one, nor which is the simplest",
+        ),
     )
 }
 ISOLATED = "connections of one server process have nothing to do with one another, as the scenario declares"

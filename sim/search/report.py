@@ -114,6 +114,8 @@ class Report:
         abandoned: how many runs were broken off because they repeated an earlier one; they are not among `runs`.
         assumes: what the reductions take for granted because the scenario declares it.
         swaps: in how many pairs of deliveries that was looked for and seen, or None if nobody asked.
+        states: how many distinct states were found, or None if they were not told apart.
+        blind: types of objects that could not be seen into, so that states with them are like no other; and how often.
     """
 
     scenario: Scenario
@@ -136,6 +138,8 @@ class Report:
     abandoned: int = 0
     assumes: tuple[str, ...] = ()
     swaps: int | None = None
+    states: int | None = None
+    blind: dict[str, int] = attrs.field(factory=dict, eq=False)
 
     def __repr__(self) -> str:
         name = self.scenario.name if self.scenario is not None else "?"
@@ -196,6 +200,8 @@ class Report:
             "complete": self.complete,
             "runs": self.runs,
             "outcomes": self.outcomes,
+            **({"states": self.states} if self.states is not None else {}),
+            **({"blind": self.blind} if self.blind else {}),
             "bound": str(self.bound) if self.bound is not None else None,
             "seconds": round(self.seconds, 3),
             "discoveries": [

@@ -19,6 +19,7 @@ from sim.world.active import outside
 from sim.world.boundary import Boundary
 from sim.world.choices import Choices
 from sim.world.faults import NAMES, Faults
+from sim.world.fingerprint.past import Past
 from sim.world.world import Settings, World
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class Run:
         observed: what the scenario calls what it saw, or None.
         cut: "horizon" or "max-choices" if the run was not whole, else None.
         notes: what the scenario and the subject noted.
+        known: whether it was ended where its continuation is known. Then nothing is claimed of its end.
     """
 
     choices: list[Choice]
@@ -56,6 +58,7 @@ class Run:
     observed: str | None
     cut: str | None
     notes: dict[str, Any]
+    known: bool = False
 
     @property
     def picks(self) -> tuple[int, ...]:
@@ -127,6 +130,7 @@ class Runner:
         watch: Watch | None = None,
         observer: Callable[[World, str], None] | None = None,
         on_end: Callable[[World, Run], None] | None = None,
+        lookout: Callable[[World], bool] | None = None,
     ) -> Run:
         """One run, its first picks `forced`, the rest as `decide` or `watch` says (neither: 0).
 
@@ -141,6 +145,7 @@ class Runner:
             world = World(choices, self.settings)
             world.observer = observer
             world.watch = watch
+            world.lookout = lookout
             stuck: Stuck | None = None
             try:
                 try:
@@ -178,15 +183,39 @@ class Runner:
         if stuck is not None:
             violations.append((PROGRESS, Violation(str(stuck), world.trace.events[-1] if len(world.trace) else None)))
         for invariant in self.scenario.invariants:
-            if invariant.quantifier == "eventually" and (world.horizon_reached or stuck is not None):
+            if invariant.quantifier == "eventually" and (world.horizon_reached or world.known or stuck is not None):
                 continue
             if invariant.quantifier != "sometimes":
                 violation = invariant.check(world.trace)
                 if violation is not None:
                     violations.append((invariant, violation))
         observe = self.scenario.observe
-        observed = observe(world.trace) if observe is not None else None
-        return Run(world.choices.made, world.trace, violations, observed, cut, world.notes)
+        observed = observe(world.trace) if observe is not None and not world.known else None
+        return Run(world.choices.made, world.trace, violations, observed, cut, world.notes, world.known)
+
+    def same_past(self, world: World, run: Run) -> None:
+        """Judge a run with its events in another order that has the same past, as the scenario calls it.
+
+        Raises:
+            UsageError: the judgement differs, so the scenario's claims look at more than it says.
+        """
+        other = Past(world, self.scenario.past).rearranged()
+        broken = {invariant.name for invariant, _ in run.violations}
+        for invariant in self.scenario.invariants:
+            if run.cut is None and invariant.quantifier != "sometimes":
+                now = invariant.check(other) is not None
+                if now != (invariant.name in broken):
+                    raise UsageError(self._more_than_said(f"the claim {invariant.name}"))
+        observe = self.scenario.observe
+        if run.observed is not None and observe is not None and observe(other) != run.observed:
+            raise UsageError(self._more_than_said("its observe"))
+
+    def _more_than_said(self, what: str) -> str:
+        return (
+            f"the scenario {self.scenario.name!r} says past={self.scenario.past!r}, but {what} judges a run differently "
+            "if its events come in another order with the same past. It looks at more than that: at the order of "
+            "events of different actors, or at moments. Say past='conversations', or leave it out."
+        )
 
     def schedule(self, run: Run) -> Schedule:
         """The run's schedule, with everything that a replay needs."""

@@ -9,6 +9,8 @@ from sim.search.divergence import same_judgement, same_questions, same_traces
 from sim.search.report import Discovery, Observation, Report
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from sim.check.invariants import Invariant
     from sim.search.report import Bound
     from sim.search.runner import Rank, Run, Runner
@@ -29,10 +31,16 @@ class _Found(NamedTuple):
 
 
 class Tally:
-    """Takes each run of one search as it comes; memory does not grow with their number."""
+    """Takes each run of one search as it comes; memory does not grow with their number.
 
-    def __init__(self, runner: Runner) -> None:
+    Args:
+        runner: what runs and judges.
+        merging: whether runs of one past are taken for one, so that what the scenario says of it has to be true.
+    """
+
+    def __init__(self, runner: Runner, *, merging: bool = False) -> None:
         self._runner = runner
+        self._merging = merging
         self.runs = 0
         self.reruns = 0
         self.shrink_runs = 0
@@ -57,6 +65,10 @@ class Tally:
         due = self.runs % RERUN_EVERY == 0 or (self.runs < RERUN_EVERY and self.runs & (self.runs - 1) == 0)
         if sampled and due:
             self._rerun(run)
+        if run.known:
+            if run.violations:
+                self._keep(run)
+            return
         outcome = run.trace.outcome()
         try:
             self.outcomes.add(outcome)
@@ -82,7 +94,7 @@ class Tally:
                 self._observed[run.observed] = (rank, run, seen[2] + 1 if seen else 1)
             else:
                 self._observed[run.observed] = (*seen[:2], seen[2] + 1)
-        for invariant in self._unwitnessed[:]:
+        for invariant in self._unwitnessed[:] if not run.known else ():
             missing = invariant.check(run.trace)
             if missing is None:
                 self._unwitnessed.remove(invariant)
@@ -108,12 +120,23 @@ class Tally:
 
     def _rerun(self, run: Run) -> None:
         self.reruns += 1
-        again = self._runner.run(run.picks)
+        looked_at = run.known or not self._merging
+        again = self._runner.run(run.picks, on_end=None if looked_at else self._runner.same_past)
         same_questions(run.choices, again.choices)
-        same_traces(run.trace, again.trace)
-        same_judgement(run, again)
+        same_traces(run.trace, again.trace, beginning=run.known)
+        if not run.known:
+            same_judgement(run, again)
 
-    def report(self, *, complete: bool, bound: Bound | None, seconds: float, settings: dict[str, Any]) -> Report:
+    def report(
+        self,
+        *,
+        complete: bool,
+        bound: Bound | None,
+        seconds: float,
+        settings: dict[str, Any],
+        states: int | None = None,
+        blind: Mapping[str, int] | None = None,
+    ) -> Report:
         """The answer, once there is nothing more to add."""
         runner = self._runner
         named = [i.name for i in (PROGRESS, *runner.scenario.invariants)]
@@ -151,6 +174,8 @@ class Tally:
             settings,
             runner.subject,
             () if complete else tuple(invariant.name for invariant in self._unwitnessed),
-            self.shrink_runs,
-            runner.settings.faults.budget(),
+            shrink_runs=self.shrink_runs,
+            faults=runner.settings.faults.budget(),
+            states=states,
+            blind=dict(blind or {}),
         )

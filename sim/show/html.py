@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from sim.errors import SimError
 from sim.search import failure
 from sim.show.case import make_case
-from sim.show.table import HEADERS, cells
+from sim.show.table import cells, headers
 
 if TYPE_CHECKING:
     from sim.search.report import Report
@@ -18,7 +18,7 @@ COLORS = {"holds": "#15803d", "violated": "#c81e1e", "inconclusive": "#b45309"}
 
 def report_html(report: Report) -> str:
     """The report as a fragment of HTML, without scripts and without styles that leave it."""
-    heads = "".join(f'<th style="text-align:left">{escape(name)}</th>' for name in HEADERS)
+    heads = "".join(f'<th style="text-align:left">{escape(name)}</th>' for name in headers(report))
     parts = [
         f"<div><strong>{escape(report.scenario.name)}</strong>: {escape(report.scenario.summary)}</div>",
         f"<table><thead><tr>{heads}</tr></thead><tbody><tr>{_cells(report)}</tr></tbody></table>",
@@ -36,7 +36,7 @@ def report_html(report: Report) -> str:
 
 def _cells(report: Report) -> str:
     shown = []
-    for name, cell in zip(HEADERS, cells(report), strict=True):
+    for name, cell in zip(headers(report), cells(report), strict=True):
         style = (
             f"text-align:left;color:{COLORS[report.verdict]};font-weight:bold"
             if name == "verdict"

@@ -36,33 +36,40 @@ WIDTH = 98
 
 
 def results_table(reports: Iterable[Report]) -> Table:
-    """A row for each subject."""
+    """A row for each subject; with the number of states where one is known."""
+    reports = list(reports)
+    states = any(report.states is not None for report in reports)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
     table.add_column("server", no_wrap=True)
     table.add_column("kind")
     table.add_column("verdict", no_wrap=True)
     table.add_column("orders", justify="right")
     table.add_column("complete", no_wrap=True)
+    if states:
+        table.add_column("states", justify="right")
     table.add_column("outcomes", justify="right")
     table.add_column("seconds", justify="right")
-    for cells, verdict in map(_row, reports):
-        styles = ("", "", COLORS[verdict], "", "", "", "")
-        table.add_row(*(Text(cell, style) for cell, style in zip(cells, styles, strict=True)))
+    for cells, verdict in (_row(report, states) for report in reports):
+        table.add_row(*(Text(cell, COLORS[verdict] if cell == verdict else "") for cell in cells))
     return table
 
 
-HEADERS = ("server", "kind", "verdict", "orders", "complete", "outcomes", "seconds")
+def headers(report: Report) -> tuple[str, ...]:
+    """The table's headings for one report."""
+    states = ("states",) if report.states is not None else ()
+    return ("server", "kind", "verdict", "orders", "complete", *states, "outcomes", "seconds")
 
 
-def _row(report: Report) -> tuple[tuple[str, ...], str]:
+def _row(report: Report, states: bool) -> tuple[tuple[str, ...], str]:
     complete = "yes" if report.complete else f"no: {report.bound}" if report.bound is not None else "no"
-    numbers = (f"{report.runs:,}", complete, f"{report.outcomes:,}", f"{report.seconds:.1f}")
+    found = (f"{report.states:,}" if report.states is not None else "",) if states else ()
+    numbers = (f"{report.runs:,}", complete, *found, f"{report.outcomes:,}", f"{report.seconds:.1f}")
     return (plain(report.server), report.kind, report.verdict, *numbers), report.verdict
 
 
 def cells(report: Report) -> tuple[str, ...]:
     """The table's row for a report, as text."""
-    return _row(report)[0]
+    return _row(report, report.states is not None)[0]
 
 
 def details(reports: Sequence[Report], *, width: int = WIDTH) -> Iterator[RenderableType]:
@@ -89,12 +96,34 @@ def details(reports: Sequence[Report], *, width: int = WIDTH) -> Iterator[Render
         yield Text()
         yield reductions(reduced)
     for report in reports:
+        if report.states is not None:
+            yield from _of_states(report)
+    for report in reports:
         if report.verdict == "inconclusive" and report.bound is not None:
             yield Text()
             yield Text.assemble(
                 (f"{plain(report.server)} is inconclusive", COLORS["inconclusive"]),
                 f": the search ended by {report.bound}. To go on, {report.bound.advice}.",
             )
+
+
+PASTS = {
+    "trace": "their whole past, because the scenario does not say that its claims look at less",
+    "conversations": "what happened within each conversation, for the scenario says that its claims look at no more",
+    "outcome": "what each actor did and saw, for the scenario says that its claims look at no more",
+}
+
+
+def _of_states(report: Report) -> Iterator[RenderableType]:
+    """What the verdict took for granted, and what stood in the way."""
+    yield Text()
+    yield Text.assemble(
+        (plain(report.server), "bold"),
+        f": two states are one if the live world is the same and so is {PASTS[report.scenario.past]}.",
+    )
+    if report.blind:
+        seen = ", ".join(f"{name} ({count:,}×)" for name, count in sorted(report.blind.items()))
+        yield Text(f"  States with objects that cannot be seen into are like no other: {plain(seen)}.")
 
 
 def _violation(report: Report, discovery: Discovery, *, told: bool, width: int) -> RenderableType:

@@ -59,6 +59,10 @@ LIVELOCK_EVENTS = 100_000
 """Things that happen at one moment of virtual time behind which a world is held to go round in circles."""
 
 
+class Known(Exception):  # noqa: N818 - no error
+    """Ends a run whose continuation is known (`World.lookout`)."""
+
+
 @attrs.frozen
 class _Plan:
     """What was decided to happen next: a fault, the head of a lane, or (None) the next timer; and when."""
@@ -208,6 +212,9 @@ class Agenda:
 
     def _decide(self, timer: float, limit: float) -> _Plan:
         """What happens next, where nothing is decided yet: rules 1 to 3."""
+        world = self._world
+        if world.lookout is not None and world.phase != "setting the scene" and world.lookout(world):
+            raise Known
         heads = self.heads()
         if not heads and (self._striker is None or timer > limit):
             return _Plan(None, None, timer)
@@ -225,11 +232,11 @@ class Agenda:
             return _Plan(None, None, INFINITY)
         strikes = self._striker.options(early) if self._striker is not None else ()
         width = len(early) + len(late) + contested + len(strikes)
-        if self._world.watch is not None:
-            self._world.watch.decision(self._world, options(early, late, timer=contested))
-            if self._world.failed is not None:
-                raise self._world.failed
-        pick = self._world.choices.choose(width, Menu(None, early, late, contested, strikes)) if width > 1 else 0
+        if world.watch is not None:
+            world.watch.decision(world, options(early, late, timer=contested))
+            if world.failed is not None:
+                raise world.failed
+        pick = world.choices.choose(width, Menu(None, early, late, contested, strikes)) if width > 1 else 0
         if strikes and pick >= width - len(strikes):
             return _Plan(None, None, now, strikes[pick - width])
         if pick < len(early):
@@ -299,7 +306,8 @@ class Agenda:
         if world.watch is not None:
             world.watch.touch_everything()
         if self.next_alarm() <= self._clock.now:
-            _, _, alarm = heapq.heappop(self._alarms)
+            when, _, alarm = heapq.heappop(self._alarms)
+            world.tied = world.tied or self.next_alarm() == when
             callback, alarm.callback = alarm.callback, None
             world.trace.cause = alarm.cause
             if callback is not None:

@@ -1,4 +1,7 @@
-"""The world's entropy: seeded, so the same in each run.
+"""A world's entropy: seeded, so the same in each run.
+
+Each script has entropy of its own, and so what one draws does not depend on when another does; the processes share
+the world's.
 
 Two streams that know nothing of one another: one for the `random` module's global functions, whose state programs
 may seed and read, and one for the operating system's (`os.urandom`, and through it uuid and secrets). Drawing from
@@ -12,14 +15,35 @@ import random
 _Random = random.Random
 
 
+class _System(_Random):
+    """A generator that counts how far it is; each number that `Random` makes of bits comes by this method."""
+
+    drawn = 0
+
+    def getrandbits(self, k: int, /) -> int:
+        self.drawn += (k + 31) // 32
+        return super().getrandbits(k)
+
+
 class Entropy:
-    """Both streams of one world, from one integer seed."""
+    """Both streams, from one integer seed and the name of whose they are ("": the world's)."""
 
-    __slots__ = ("random", "system")
+    __slots__ = ("_random", "_touched", "system")
 
-    def __init__(self, seed: int = 0) -> None:
-        self.random = _Random(f"random {seed}")
-        self.system = _Random(f"system {seed}")
+    def __init__(self, seed: int = 0, name: str = "") -> None:
+        self._random = _Random(f"random {seed} {name}".rstrip())
+        self._touched = False
+        self.system = _System(f"system {seed} {name}".rstrip())
+
+    @property
+    def random(self) -> random.Random:
+        """What the `random` module's global functions draw from."""
+        self._touched = True
+        return self._random
+
+    def drawn(self) -> tuple[int, int]:
+        """Two numbers that tell how far the streams are."""
+        return self.system.drawn, hash(self._random.getstate()) if self._touched else 0
 
     def urandom(self, size: int) -> bytes:
         """`size` bytes, as `os.urandom` gives them."""

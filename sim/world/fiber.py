@@ -16,6 +16,7 @@ from sim.world import blame
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator
 
+    from sim.world.entropy import Entropy
     from sim.world.world import World
 
 
@@ -97,8 +98,10 @@ class Fiber:
         "_coroutine",
         "_ended",
         "_waits_for",
+        "alike",
         "daemon",
         "done",
+        "entropy",
         "name",
         "on_done",
         "result",
@@ -120,6 +123,10 @@ class Fiber:
         self.name = name
         self.daemon = daemon
         self.done = False
+        self.alike: str | None = None
+        """What the scripts are called with which this one is interchangeable."""
+        self.entropy: Entropy | None = None
+        """A script's own; None: whatever its surroundings draw from."""
         self.result: Any = None
         self.on_done: Callable[[Fiber], None] | None = None
         """Called when the coroutine has returned; not if it raised or was cancelled."""
@@ -138,6 +145,9 @@ class Fiber:
         self._waits_for = None
         if self.world.watch is not None:
             self.world.watch.resumed(self)
+        world, entropy = self.world, self.world.entropy
+        if self.entropy is not None:
+            world.entropy = self.entropy
         running = asyncio._get_running_loop()
         if running is not None:
             asyncio._set_running_loop(None)
@@ -167,6 +177,7 @@ class Fiber:
             self._waits_for = signal
             signal.add(self)
         finally:
+            world.entropy = entropy
             if running is not None:
                 asyncio._set_running_loop(running)
 

@@ -9,7 +9,8 @@ overridden, and each for a reason that is written there.
 
 Rules for this file:
 
-1. No private attribute of asyncio is written; `_transports` is read at the end of a process, to abort what is open.
+1. No private attribute of asyncio is written; `_transports` is read at the end of a process, to abort what is open,
+   and `_scheduled` where somebody wants to know of timers that are due at one moment.
 2. A timer is a choice against deliveries unless it is a *tick*: an `asyncio.sleep` in a coroutine that the subject's
    adapter names (uvicorn's poll of its own flags every 0.1 s). Ticks really run; they are not choices.
 3. `run_in_executor` runs the function at once, in this thread: one of the orders that a thread pool allows. The fault
@@ -112,6 +113,15 @@ class SimLoop(asyncio.SelectorEventLoop):
                 self.fired = moment(when - MONOTONIC)
             heapq.heappop(timers)
         return _INFINITY
+
+    def note_ties(self) -> None:
+        """Tell the world if timers are about to fire that are due at one moment."""
+        timers: list[asyncio.TimerHandle] = self._scheduled  # type: ignore[attr-defined]
+        due = self.time() + _RESOLUTION
+        if timers and timers[0].when() < due:
+            moments = [timer.when() for timer in timers if timer.when() < due and not timer.cancelled()]
+            if len(set(moments)) < len(moments):
+                self._world.tied = True
 
     def run_until_idle(self) -> None:
         """Iterate until nothing is ready: one or more iterations of the stock loop."""

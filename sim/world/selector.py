@@ -98,6 +98,8 @@ class SimSelector(selectors.BaseSelector):
             self.spins += 1
             if agenda.armed:
                 agenda.iterated(idle=False)
+            if self._world.lookout is not None:
+                self.loop.note_ties()
             if agenda.lanes or self.spins > LIVELOCK_ITERATIONS:
                 agenda.iteration(self.spins)
             return _NOTHING if self._quiet_at == self._world.touched else self._ready()
@@ -116,6 +118,8 @@ class SimSelector(selectors.BaseSelector):
         until = _INFINITY if timeout is None else round(self._clock.now + timeout, 9)
         if until < agenda.leap_limit and not agenda.lanes:
             self._clock.now = until
+            if self._world.lookout is not None:
+                self.loop.note_ties()
         else:
             self.loop.idle_until = until
             self.loop.stop()

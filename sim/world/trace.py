@@ -102,12 +102,14 @@ _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 class Trace:
     """The events of one run, in the order in which they happened."""
 
-    __slots__ = ("_now", "cause", "events", "open")
+    __slots__ = ("_now", "cause", "counted", "events", "open")
 
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
         self.events: list[Event] = []
         self.cause: int | None = None
+        self.counted: set[str] = set()
+        """Actors whose names end in a number that says only who came first, such as "websocket 2"."""
         self.open = True
 
     def record(self, kind: type[E], actor: str, *fields: Any) -> E:

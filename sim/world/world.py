@@ -32,7 +32,7 @@ import attrs
 
 from sim.errors import BoundaryError, Stuck, UsageError
 from sim.world import blame, boundary
-from sim.world.agenda import INFINITY, QUIET_SECONDS, Agenda
+from sim.world.agenda import INFINITY, QUIET_SECONDS, Agenda, Known
 from sim.world.choices import Choices
 from sim.world.clock import Clock, moment
 from sim.world.entropy import Entropy
@@ -117,7 +117,8 @@ class World:
         self.settings = settings if settings is not None else Settings()
         self.clock = Clock()
         self.trace = Trace(self.clock)
-        self.entropy = Entropy(self.settings.seed)
+        self.entropy = self.shared_entropy = Entropy(self.settings.seed)
+        """What is drawn from now: a script's own while it runs, else what the processes share."""
         self.kernel = Kernel(self._in_flight)
         self.striker = Striker(self, self.settings.faults) if self.settings.faults else None
         self.agenda = Agenda(self, iterating=self.settings.granularity == "iteration")
@@ -127,6 +128,10 @@ class World:
         self.fibers: list[Fiber] = []
         self.connections: list[Connection] = []
         """The scripted hosts' side of each connection, oldest first."""
+        self.scripts: dict[str, Fiber] = {}
+        """The scripts by name, in the order of their start."""
+        self.alike: dict[str, str] = {}
+        """What interchangeable scripts are called together, by the script's name."""
         self.refused: BoundaryError | None = None
         self.failed: BaseException | None = None
         """What the run will end with, even if the code under test swallows it."""
@@ -138,6 +143,16 @@ class World:
         """Called as `observer(world, what)` after each thing that happened, when the loops have done all they do of it."""
         self.watch: Watch | None = None
         """Who takes the footprints of this run's steps."""
+        self.lookout: Callable[[World], bool] | None = None
+        """Asked as `lookout(world)` where the next thing is decided, once the scene is set: whether the run may end
+        there, because it has a continuation that is known."""
+        self.tied = False
+        """Whether timers fired that were due at one moment; noted only where there is a lookout."""
+        self.known = False
+        """Whether the run ended so."""
+        self.settling_until: float | None = None
+        """Virtual time until which the world goes on, once the scripts are done."""
+        self.phase = "setting the scene"
         self.probes: dict[str, Callable[[], str]] = {}
         self.notes: dict[str, Any] = {}
         """What a scenario or a subject wants to be known of this run afterwards."""
@@ -173,16 +188,35 @@ class World:
         return Process(self, name, main, ticks)
 
     def start_script(
-        self, name: str, script: Callable[[Host], Coroutine[Any, Any, Any]], *, daemon: bool = False
+        self,
+        name: str,
+        script: Callable[[Host], Coroutine[Any, Any, Any]],
+        *,
+        daemon: bool = False,
+        alike: str | None = None,
     ) -> Fiber:
-        """A scripted host. The world does not end before each that is no daemon has come to its end."""
-        return self._start(Fiber(self, name, script(Host(self, name)), daemon=daemon, scripted=True))
+        """A scripted host. The world does not end before each that is no daemon has come to its end.
+
+        Args:
+            name: for traces and messages.
+            script: makes the coroutine.
+            daemon: whether the world may end before it.
+            alike: a name for scripts that do the same and may be exchanged for one another: no claim tells them apart.
+                They draw the same entropy.
+        """
+        fiber = Fiber(self, name, script(Host(self, name)), daemon=daemon, scripted=True)
+        fiber.alike = alike
+        fiber.entropy = Entropy(self.settings.seed, alike or name)
+        self.scripts[name] = fiber
+        if alike is not None:
+            self.alike[name] = alike
+        return self._begin(fiber)
 
     def start_fiber(self, name: str, coroutine: Coroutine[Any, Any, Any], *, daemon: bool = True) -> Fiber:
         """A coroutine that the world itself drives (see `sim.world.fiber`); it begins at once."""
-        return self._start(Fiber(self, name, coroutine, daemon=daemon))
+        return self._begin(Fiber(self, name, coroutine, daemon=daemon))
 
-    def _start(self, fiber: Fiber) -> Fiber:
+    def _begin(self, fiber: Fiber) -> Fiber:
         self.fibers.append(fiber)
         fiber.resume()
         return fiber
@@ -401,6 +435,7 @@ class World:
                 self.striker.on = True
             if self.watch is not None:
                 self.watch.scene_is_set()
+            self.phase = "playing"
             horizon = self.settings.horizon
             if not self._until(self._scripts_done, horizon):
                 if self.clock.now >= horizon or self._goes_on():
@@ -409,9 +444,14 @@ class World:
                 raise Stuck(self._deadlock())
             if self.striker is not None:
                 self.striker.on = False
-            self._until(_never, min(self.clock.now + self.settings.settle, horizon))
+            self.phase = "settling"
+            self.settling_until = min(self.clock.now + self.settings.settle, horizon)
+            self._until(_never, self.settling_until)
             if self.settings.shutdown:
+                self.phase, self.settling_until = "shutting down", None
                 self._shut_down()
+        except Known:
+            self.known = True
         except (Exception, Interruption) as exc:
             if self.failed is not None and exc is not self.failed:
                 raise self.failed from exc

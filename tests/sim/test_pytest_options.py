@@ -46,9 +46,10 @@ DEFAULTS = {
     "max_choices": 10_000,
     "max_runs": 1_000_000,
     "max_seconds": None,
-    "reduce": (),
+    "reduce": [],
     "seed": 0,
     "stop_early": False,
+    "symmetry": False,
 }
 
 

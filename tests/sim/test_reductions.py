@@ -13,7 +13,7 @@ import attrs
 import pytest
 
 from models.uvicorn import COMBINATIONS
-from sim import Scenario, Settings, UsageError, Violation, always, explore
+from sim import Scenario, Settings, UsageError, Violation, always, eventually, explore
 from sim.registry import find_scenario
 from sim.search.classes import Classes
 from sim.search.isolation import NotIsolated
@@ -247,7 +247,7 @@ def find(pair: Pair, **options: Any) -> Found:
     """The outcomes of a pair, and the invariants that it breaks."""
     outcomes: set[str] = set()
 
-    @always("seen", "Every run is seen.")
+    @eventually("seen", "Every whole run is seen.")
     def see(trace: Trace) -> None:
         outcomes.add(repr(trace.outcome()))
 
@@ -262,7 +262,8 @@ def same(plain: Found, reduced: Found) -> None:
     assert reduced.outcomes == plain.outcomes
     assert reduced.violated == plain.violated
     assert reduced.report.verdict == plain.report.verdict
-    assert reduced.report.runs <= plain.report.runs
+    if "states" not in reduced.report.reduce:  # that one may have to begin a second time
+        assert reduced.report.runs <= plain.report.runs
 
 
 def test_there_are_at_least_thirty_pairs_with_something_to_reduce():
@@ -274,8 +275,11 @@ def test_every_reduction_preserves_outcomes_and_violations(name: str) -> None:
     plain = find(PAIRS[name])
     for reduction in REDUCTIONS:
         same(plain, find(PAIRS[name], reduce=[reduction]))
-    if len(REDUCTIONS) > 1:
-        same(plain, find(PAIRS[name], reduce=list(REDUCTIONS)))
+
+
+def test_reductions_are_not_combined_yet() -> None:
+    with pytest.raises(UsageError, match="cannot be combined yet"):
+        explore("hello", server="reference", reduce=list(REDUCTIONS))
 
 
 # Planted faults: each of these makes a reduction unsound, and the suite has to see it.

@@ -203,4 +203,5 @@ def test_settings_say_how_to_search_again() -> None:
         "horizon": 3.0,
         "faults": None,
         "reduce": (),
+        "symmetry": False,
     }

@@ -1,0 +1,45 @@
+"""What is known of the servers' own code, for fingerprints of worlds that it runs in (`sim.world.fingerprint`)."""
+
+from __future__ import annotations
+
+from sim.world.fingerprint import Knowledge
+
+PACKAGES = frozenset(
+    {
+        "asgiref",
+        "attr",
+        "attrs",
+        "click",
+        "h11",
+        "h2",
+        "hpack",
+        "httptools",
+        "hypercorn",
+        "hyperframe",
+        "priority",
+        "typing_extensions",
+        "uvicorn",
+        "websockets",
+        "wsproto",
+    }
+)
+"""Packages that keep nothing in module or class variables from one event to the next."""
+
+KNOWLEDGE = Knowledge(
+    constant=PACKAGES,
+    fed=frozenset(
+        {
+            "httptools.parser.parser.HttpRequestParser",
+            "httptools.parser.parser.HttpParser",
+        }
+    ),
+    skip=frozenset(
+        {
+            # The order in which they are cut or dropped at the end; each is met by way of its connection.
+            "models.granian.server.Worker._connections",
+            "models.granian.native.Runtime._tasks",
+        }
+    ),
+    frozen=frozenset({"uvicorn.config.Config", "hypercorn.config.Config", "ssl.SSLContext"}),
+)
+"""Of every server here: which packages are constant, and which parsers only their connection feeds."""

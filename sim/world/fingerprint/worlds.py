@@ -1,0 +1,231 @@
+"""How a world and what is its own are written: scripts, processes, loops, sockets, connections, what is under way.
+
+Rules for this file:
+
+1. The walk begins at the scripts, in the order of their start, and goes on to processes and listeners. From a
+   connection's endpoint it goes to the other side, to the socket, and so to what reads there. So nearly everything of
+   a conversation is met by way of its client, whoever came first.
+2. A connection's name, ports and descriptors are counters. What is under way has no order but that of its lanes, and is
+   written with the distances to the moments between which it may arrive.
+3. Timers are written in the order of their moments. Those of one moment fire in the order of their setting, or as the
+   loop's heap lies. That order counts only if they do fire, so at first it is left out. `World.tied` tells when some run
+   has come to such a moment; from then on (`Types.ordered`) it is written, the heap as it lies.
+4. Sockets that a loop looks at have no order while at most one of them can be ready at a time. If one has something to
+   read while nobody reads it, their order is written too.
+5. Clock, trace, choices and agenda are not objects of a state. What they add is written here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+from sim.world.agenda import Agenda
+from sim.world.choices import Choices
+from sim.world.clock import Clock
+from sim.world.endpoint import Channel, Endpoint, Segment
+from sim.world.entropy import Entropy
+from sim.world.fiber import Fiber
+from sim.world.host import Host
+from sim.world.kernel import Kernel, Listener
+from sim.world.lanes import Alarm, Mailbox, Post
+from sim.world.loop import SimLoop
+from sim.world.process import Process
+from sim.world.selector import SimSelector
+from sim.world.sockets import SimSocket
+from sim.world.trace import Trace
+from sim.world.world import World
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from sim.world.fingerprint.past import Past
+    from sim.world.fingerprint.types import Handler
+    from sim.world.fingerprint.walk import Walk
+
+
+def write_world(walk: Walk, world: World, scripts: Sequence[Fiber], past: Past) -> None:
+    """Write a world's roots, with `scripts` in this order."""
+    agenda = world.agenda
+    limit = walk.distance(world.settling_until) if world.settling_until is not None else None
+    walk.put(world.phase, limit, min(world.clock.now - agenda._last_event, 1e6))
+    for fiber in scripts:
+        walk.put(fiber.alike or fiber.name, past.of_script(fiber.name), fiber.entropy and fiber.entropy.drawn(), fiber)
+    for process in world.processes:
+        walk.put(process)
+    walk.put(world.shared_entropy.drawn())
+    for address, listener in sorted(world.kernel.listeners.items()):
+        walk.put(address, listener)
+    alarms = sorted((a for a in agenda._alarms if a[2].callback is not None), key=lambda a: a[:2])
+    _write_timers(walk, [(walk.distance(when), alarm, True) for when, _, alarm in alarms])
+    walk.unordered([lane for lane in agenda.lanes if lane.segments])
+    walk.unordered(fiber for fiber in world.fibers if not fiber.done)
+    for process in world.processes:
+        if not process.exited:
+            walk.unordered(asyncio.all_tasks(process.loop))
+
+
+# Scripts and native threads.
+
+
+def _fiber(walk: Walk, fiber: Fiber) -> None:
+    walk.put(fiber.daemon, fiber.done, fiber.result, fiber.on_done, fiber._ended)
+    if not fiber.done:
+        walk.put(fiber._coroutine, fiber._waits_for)
+
+
+def _alarm(walk: Walk, alarm: Alarm) -> None:
+    walk.put(alarm.callback)
+
+
+def _mailbox(walk: Walk, mailbox: Mailbox) -> None:
+    for post in mailbox.segments:
+        walk.put(post)
+
+
+def _post(walk: Walk, post: Post) -> None:
+    walk.put(post.label, *_interval(walk, post), post.callback)
+
+
+def _interval(walk: Walk, item: Any) -> tuple[complex, complex]:
+    now = walk.world.clock.now
+    return walk.distance(max(item.earliest, now)), walk.distance(max(item.latest, now))
+
+
+# Connections.
+
+
+def _endpoint(walk: Walk, endpoint: Endpoint) -> None:
+    if not endpoint.scripted and endpoint.name != "pair":
+        walk.owner = endpoint
+    walk.put(
+        endpoint.local,
+        endpoint.remote,
+        endpoint.scripted,
+        endpoint.connected,
+        endpoint.eof,
+        endpoint.error,
+        endpoint.reset,
+        endpoint.closed,
+        endpoint.read_shut,
+        endpoint.fin_queued,
+        endpoint.fin_sent,
+        endpoint.fin_arrived,
+        endpoint.receive_size,
+        endpoint.send_size,
+        len(endpoint.receive_buffer),
+        *endpoint.receive_buffer,
+        *(part for part, _ in endpoint.send_buffer),
+        endpoint.outbound,
+        endpoint.outbound.target,
+        endpoint.inbound,
+        walk.sockets.get(id(endpoint)),
+        endpoint.watcher,
+    )
+
+
+def _channel(walk: Walk, channel: Channel) -> None:
+    walk.put(channel.source, len(channel.segments))
+    for segment in channel.segments:
+        _segment(walk, segment)
+
+
+def _segment(walk: Walk, segment: Segment) -> None:
+    walk.put(segment.flag, segment.data, segment.label, *_interval(walk, segment))
+
+
+def _listener(walk: Walk, listener: Listener) -> None:
+    walk.put(listener.address, listener.label, listener.backlog, listener.receive_size, listener.send_size)
+    walk.put(len(listener.queue), *listener.queue, *listener.turned_away, listener.watcher)
+    for sock in walk.world._fds.values():
+        if sock._file.listener is listener:
+            walk.put(sock)
+
+
+def _socket(walk: Walk, sock: SimSocket) -> None:
+    file = sock._file
+    walk.put(sock._fd == -1, sock.family, file.address, file.endpoint, file.listener, file.told, sock._timeout)
+    walk.put(file.descriptors, file.nonblocking, sorted(file.options.items(), key=repr) if file.options else None)
+    if sock.owner is not None and sock._fd != -1:
+        key = sock.owner.loop.selector._keys.get(sock._fd)
+        if key is not None:
+            walk.put(key.events, key.data)
+
+
+# Processes and loops.
+
+
+def _process(walk: Walk, process: Process) -> None:
+    walk.put(process.name, process.parked, process.exited, process.exit_reason, process.killed_by, process.stopping)
+    walk.put(process.main)
+    if not process.exited:
+        walk.put(process.loop, process.signal_handlers)
+
+
+def _loop(walk: Walk, loop: SimLoop) -> None:
+    private: Any = loop
+    walk.put(list(private._ready) if private._ready else None, private._exception_handler, private._task_factory)
+    chosen = {id(handle) for _, _, handle in loop._timers}
+    live = [handle for handle in private._scheduled if not handle.cancelled()]
+    live.sort(key=lambda handle: handle._when)
+    timers = [(handle._when, handle, id(handle) in chosen) for handle in live]
+    if walk.types.ordered and len({when for when, _, _ in timers}) < len(timers):
+        for handle in private._scheduled:
+            walk.put(handle._when, None if handle.cancelled() else handle, id(handle) in chosen)
+    else:
+        _write_timers(walk, timers)
+    selector = loop.selector
+    if any(_unread(sock, selector) for sock in walk.world._fds.values() if sock._file.endpoint is not None):
+        walk.put("order", *sorted(selector._socks.values(), key=lambda sock: sock.woken))
+    walk.unordered(list(private._asyncgens))
+
+
+def _write_timers(walk: Walk, timers: list[tuple[Any, Any, bool]]) -> None:
+    """Timers, sorted by their moments: those of one moment in order only where that counts (rule 3)."""
+    for when, group in groupby(timers, key=lambda timer: timer[0]):
+        due = list(group)
+        if len(due) == 1 or walk.types.ordered:
+            for _, timer, chosen in due:
+                walk.put(when, timer, chosen)
+        else:
+            walk.put(when, sum(chosen for _, _, chosen in due))
+            walk.unordered(timer for _, timer, _ in due)
+
+
+def _unread(sock: SimSocket, selector: SimSelector) -> bool:
+    """Whether a socket has something for a program that does not look (rule 4)."""
+    key = selector._keys.get(sock._fd)
+    return (
+        sock.readable()
+        and (key is None or not key.events & 1)
+        and sock.owner is not None
+        and sock.owner.loop is selector.loop
+    )
+
+
+def _host(walk: Walk, host: Host) -> None:
+    walk.put("host")
+
+
+def _nothing(_value: Any) -> str:
+    return "the world's"
+
+
+HANDLERS: dict[type, Handler] = {
+    Fiber: _fiber,
+    Alarm: _alarm,
+    Mailbox: _mailbox,
+    Post: _post,
+    Endpoint: _endpoint,
+    Channel: _channel,
+    Segment: _segment,
+    Listener: _listener,
+    SimSocket: _socket,
+    Process: _process,
+    SimLoop: _loop,
+    Host: _host,
+}
+CONSTANTS: dict[type, Callable[[Any], Any]] = dict.fromkeys(
+    (World, Trace, Choices, Agenda, Clock, Kernel, Entropy, SimSelector), _nothing
+)
