@@ -4,6 +4,8 @@ Each client sends a message, waits for its echo, sends the next, and closes when
 same echo for each and shares nothing between them, so in whatever order their messages meet at the server, each
 conversation goes as if it were alone. The number of orders is astronomic; that of states is a product.
 
+With `--param pongs=true` each sends a Ping and an unsolicited Pong ahead of its messages (see `unsolicited_pong`).
+
 The clients send the same texts and nothing tells them apart, so they are declared to be alike.
 """
 
@@ -15,7 +17,7 @@ from models.application import Application
 from models.asgi import AppRaised
 from models.rules import server_breaks_asgi
 from models.uvicorn import COMBINATIONS
-from models.websocket import WebSocketClient, WsClose, WsText, text
+from models.websocket import WebSocketClient, WsClose, WsText, ping, pong, text
 from sim import Param, Scenario, Settings, Violation, always, eventually
 
 if TYPE_CHECKING:
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from sim import Host, Trace, World
 
 
-def play(world: World, subject: Any, *, clients: int, messages: int) -> None:
+def play(world: World, subject: Any, *, clients: int, messages: int, pongs: bool) -> None:
     """Set the scene."""
     app = Application("scenarios.applications:receiving", {"way": "echo"})
     server: Server = subject.serve(world, app)
@@ -31,6 +33,8 @@ def play(world: World, subject: Any, *, clients: int, messages: int) -> None:
     async def client(host: Host) -> None:
         websocket = WebSocketClient(host)
         await websocket.connect(server.address)
+        if pongs:
+            websocket.send(ping(), pong())
         for number in range(1, messages + 1):
             websocket.send(text(f"message {number}"))
             await websocket.receive()
@@ -77,6 +81,7 @@ scenario = Scenario(
     params=(
         Param("clients", 2, "how many clients there are"),
         Param("messages", 3, "how many messages each sends"),
+        Param("pongs", False, "whether each sends a Ping and a Pong ahead of its messages"),
     ),
     settings=lambda **_: Settings(latency=(0.0, 0.0)),
     past="outcome",

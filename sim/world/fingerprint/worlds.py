@@ -145,7 +145,7 @@ def _listener(walk: Walk, listener: Listener) -> None:
 
 def _socket(walk: Walk, sock: SimSocket) -> None:
     walk.put(sock._fd == -1, sock.family, sock._address, sock._endpoint, sock._listener, sock._told, sock._timeout)
-    walk.put(sorted(sock._options.items(), key=repr) if sock._options else None)
+    walk.put(tuple(sorted(sock._options.items(), key=repr)))
     if sock.owner is not None and sock._fd != -1:
         key = sock.owner.loop.selector._keys.get(sock._fd)
         if key is not None:
@@ -164,7 +164,7 @@ def _process(walk: Walk, process: Process) -> None:
 
 def _loop(walk: Walk, loop: SimLoop) -> None:
     private: Any = loop
-    walk.put(list(private._ready) if private._ready else None, private._exception_handler, private._task_factory)
+    walk.put(tuple(private._ready), private._exception_handler, private._task_factory)
     chosen = {id(handle) for _, _, handle in loop._timers}
     live = [handle for handle in private._scheduled if not handle.cancelled()]
     live.sort(key=lambda handle: handle._when)
