@@ -242,6 +242,7 @@ def test_two_tasks_receive_and_send_at_once():
             self.describe = describe
 
     book, world = Book(), World()
+    world.trace = book.trace
 
     async def app(scope, receive, send):
         await receive()
