@@ -5,7 +5,8 @@ sends its messages, each when it has the echo of the one before. The story ends 
 
 With c clients and m messages each, there are c chains of 2 + 2m deliveries (request, answer, and each message and its
 echo), and every merge of the chains is an order: 12,870 for two clients with three messages. All come to one outcome.
-The clients say the same, so they are declared to be alike.
+The clients say the same, so they are declared to be alike. With `--param pongs=true` each sends a Ping and an
+unsolicited Pong ahead of its messages (see `unsolicited_pong`).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from models.application import Application
 from models.rules import server_breaks_asgi
 from models.uvicorn import COMBINATIONS
-from models.websocket import Refused, WebSocketClient, WsText, text
+from models.websocket import Refused, WebSocketClient, WsText, ping, pong, text
 from sim import Param, Scenario, Settings, Violation, eventually
 from sim.world.fiber import Signal
 
@@ -27,7 +28,7 @@ SECONDS = 60.0
 """Virtual seconds within which a connection has to stand."""
 
 
-def play(world: World, subject: Any, *, clients: int, messages: int) -> None:
+def play(world: World, subject: Any, *, clients: int, messages: int, pongs: bool) -> None:
     """Set the scene, with all TCP connections standing."""
     server: Server = subject.serve(world, Application("scenarios.applications:receiving", {"way": "echo"}))
     start = Signal()
@@ -43,6 +44,8 @@ def play(world: World, subject: Any, *, clients: int, messages: int) -> None:
             await websocket.connect(server.address, over=connection)
         except Refused:
             return
+        if pongs:
+            websocket.send(ping(), pong())
         for number in range(messages):
             websocket.send(text(f"message {number}"))
             await websocket.receive()
@@ -71,7 +74,11 @@ scenario = Scenario(
     play=play,
     invariants=(echoes_in_order, server_breaks_asgi),
     servers=(*COMBINATIONS, "hypercorn", "granian==1.4.1", "granian==1.4.2", "reference"),
-    params=(Param("clients", 2, "how many clients"), Param("messages", 1, "how many messages each of them sends")),
+    params=(
+        Param("clients", 2, "how many clients"),
+        Param("messages", 1, "how many messages each of them sends"),
+        Param("pongs", False, "whether each sends a Ping and a Pong ahead of its messages"),
+    ),
     settings=lambda **_: Settings(latency=(0.0, 0.05), settle=0.0),
     isolated=True,
     past="outcome",

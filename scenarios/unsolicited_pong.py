@@ -101,4 +101,5 @@ scenario = Scenario(
     ),
     settings=lambda **_: Settings(latency=LATENCY, horizon=120.0),
     observe=observe,
+    past="conversations",
 )

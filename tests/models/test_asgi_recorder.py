@@ -245,6 +245,7 @@ def test_two_tasks_receive_and_send_at_once():
             assert (name, task) == ("websocket 1", asyncio.current_task())
 
     book, world = Book(), World()
+    world.trace = book.trace
 
     async def app(scope, receive, send):
         await receive()

@@ -255,7 +255,7 @@ def test_states_are_counted_and_said() -> None:
 def test_unknown_reductions_and_symmetry_alone() -> None:
     with pytest.raises(UsageError, match="There are: none, classes, states"):
         search(picking(2), reduce=("magic",))
-    with pytest.raises(UsageError, match="needs reduce"):
+    with pytest.raises(UsageError, match="needs --reduce states"):
         search(picking(2), symmetry=True)
 
 

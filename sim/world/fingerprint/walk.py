@@ -17,7 +17,9 @@ Rules for this file:
    order in which the walk met it. The same goes for moments on the world's two clocks, which are written as distances
    from now; other floats are written as they are, which at worst tells two equal states apart.
 4. Nothing is called that code under test defines: no `__eq__`, `__hash__`, `__repr__` or property.
-5. What cannot be seen into and is not known by what was fed to it is written as a token that was never written
+5. What a handler makes itself is a tuple, or kept with `temporary`: an address that is used again would be taken for an
+   object that was met.
+6. What cannot be seen into and is not known by what was fed to it is written as a token that was never written
    before: two such states are never taken for one.
 
 What is written is a flat list of marshal's types, because marshal and BLAKE2 are fast and in C. References are floats
@@ -126,16 +128,19 @@ class Walk:
             return self._float(value)
         if kind is MethodType:
             return ("method", self.token(value.__func__), self.token(value.__self__))
-        if kind not in self.types.handlers:
-            self.types.handler(kind)
-        constant = self.types.constant.get(kind)
+        constant = self._constant(value, kind)
         if constant is not None:
-            written = constant(value)
-            if written is not None:
-                return written
+            return constant
         number = self.seen[id(value)] = float(len(self.seen))
         self.queue.append((value, self.owner))
         return number
+
+    def _constant(self, value: Any, kind: type) -> Any:
+        """What stands for an object that is written as a value; None if it is not. Both are so from the first time on."""
+        if kind not in self.types.handlers:
+            self.types.handler(kind)
+        constant = self.types.constant.get(kind)
+        return constant(value) if constant is not None else None
 
     def name(self, name: str) -> Any:
         """What stands for a name that the run counted (rule 3)."""
@@ -197,16 +202,19 @@ class Walk:
 
     def _unordered(self, members: list[Any]) -> None:
         """Rule 2. A member's own walk writes numbers that this walk has given as they are."""
-        values, known, new = [], [], []
+        written, known, new = [], [], []
         for member in members:
             kind = type(member)
-            if kind in PLAIN or kind in (str, float, tuple, MethodType) or kind in self.types.constant:
-                values.append(member)
+            if kind in PLAIN or kind is str or kind is float:
+                written.append(self.token(member))
             elif id(member) in self.seen:
                 known.append(self.seen[id(member)])
             else:
-                new.append(member)
-        written = [self.token(v) for v in values]
+                value = self._constant(member, kind)
+                if value is None:
+                    new.append(member)
+                else:
+                    written.append(value)
         if len(written) > 1:
             written.sort(key=_text)
         if len(new) > 1:

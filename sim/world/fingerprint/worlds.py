@@ -146,7 +146,7 @@ def _listener(walk: Walk, listener: Listener) -> None:
 def _socket(walk: Walk, sock: SimSocket) -> None:
     file = sock._file
     walk.put(sock._fd == -1, sock.family, file.address, file.endpoint, file.listener, file.told, sock._timeout)
-    walk.put(file.descriptors, file.nonblocking, sorted(file.options.items(), key=repr) if file.options else None)
+    walk.put(file.descriptors, file.nonblocking, tuple(sorted(file.options.items(), key=repr)))
     if sock.owner is not None and sock._fd != -1:
         key = sock.owner.loop.selector._keys.get(sock._fd)
         if key is not None:
@@ -165,7 +165,7 @@ def _process(walk: Walk, process: Process) -> None:
 
 def _loop(walk: Walk, loop: SimLoop) -> None:
     private: Any = loop
-    walk.put(list(private._ready) if private._ready else None, private._exception_handler, private._task_factory)
+    walk.put(tuple(private._ready), private._exception_handler, private._task_factory)
     chosen = {id(handle) for _, _, handle in loop._timers}
     live = [handle for handle in private._scheduled if not handle.cancelled()]
     live.sort(key=lambda handle: handle._when)
