@@ -110,7 +110,19 @@ def _params(_ctx: click.Context, _option: click.Parameter, values: Sequence[str]
 @click.option(
     "--horizon", type=ABOVE_0, metavar="S", help="Bound on the virtual seconds of one order. Default: the scenario's."
 )
-@click.option("--jobs", type=AT_LEAST_1, metavar="N", help="Processes to work in. Default: one for each processor.")
+@click.option("--workers", type=AT_LEAST_1, metavar="N", help="Processes to work in. Default: one for each processor.")
+@click.option(
+    "--executor",
+    metavar="URL",
+    help="Work elsewhere: dask://HOST:PORT, a Dask scheduler. --workers is then how much to give it at a time.",
+)
+@click.option(
+    "--checkpoint",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Keep what was done in FILE; if it exists, go on where it ends. The same command resumes a search that was "
+    "interrupted or killed.",
+)
 @click.option(
     "--graph",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -123,7 +135,9 @@ def check(
     scenario: str,
     servers: tuple[str, ...],
     params: dict[str, str],
-    jobs: int | None,
+    workers: int | None,
+    executor: str | None,
+    checkpoint: Path | None,
     graph: Path | None,
     as_json: bool,
     **settings: Any,
@@ -141,7 +155,7 @@ def check(
       asgi-sim check hello --param app=main:app --server hypercorn --json
     """
     from sim.registry import find_scenario, find_subject
-    from sim.search.parallel import explore_many, processes_for
+    from sim.search.parallel import explore_many
     from sim.show.picture import Picture
     from sim.show.table import check_page
 
@@ -155,8 +169,9 @@ def check(
     given = {name: value for name, value in settings.items() if value is not None}
     errors: dict[str, SimError] = {}
     drawn: Report | None = None
-    with _progress(names, quiet=as_json) as view, _workers(len(names), jobs, view) as executor:
-        picture = Picture(scenario, names, graph, executor) if graph is not None else None
+    with _workers(workers, executor) as (pool, at_once), _progress(names) as view:
+        draws = pool if len(names) > 1 and executor is None else None
+        picture = Picture(scenario, names, graph, draws) if graph is not None else None
 
         def finished(report: Report) -> None:
             view.report(report)
@@ -172,9 +187,9 @@ def check(
         reports = explore_many(
             scenario,
             names,
-            jobs=1,
-            executor=executor,
-            at_once=processes_for(len(names), jobs),
+            workers=at_once,
+            executor=pool,
+            checkpoint=checkpoint,
             params=params,
             on_progress=view.progress,
             on_report=finished,
@@ -301,25 +316,27 @@ def _print(page: Callable[[int], Iterable[RenderableType]]) -> None:
     click.echo(captured.get(), nl=False, color=True)
 
 
-def _progress(names: Sequence[str], *, quiet: bool) -> ProgressView:
+def _progress(names: Sequence[str]) -> ProgressView:
     from rich.console import Console
 
     from sim.show.progress import ProgressView
 
-    return ProgressView(Console(stderr=True), names, quiet=quiet)
+    return ProgressView(Console(stderr=True), names)
 
 
 @contextlib.contextmanager
-def _workers(subjects: int, jobs: int | None, view: ProgressView) -> Iterator[Executor | None]:
-    """Processes to work in; None where one is enough."""
-    from sim.search.parallel import processes_for, worker_pool
+def _workers(workers: int | None, address: str | None) -> Iterator[tuple[Executor | None, int]]:
+    """Who works, and how much of it at a time; None where this process is enough."""
+    from sim.search.pool import default_workers, executor_at, worker_pool
 
-    processes = processes_for(subjects, jobs)
-    if processes == 1:
-        yield None
+    if address is not None:
+        with executor_at(address) as (executor, threads):
+            yield executor, workers if workers is not None else threads
+    elif default_workers(workers) == 1:
+        yield None, 1
     else:
-        with worker_pool(processes, on_progress=view.progress) as executor:
-            yield executor
+        with worker_pool(default_workers(workers)) as pool:
+            yield pool, pool.workers
 
 
 def _prepare(path: Path) -> None:

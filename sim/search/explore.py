@@ -10,10 +10,13 @@ import attrs
 from sim.errors import Divergence, UsageError
 from sim.registry import find_scenario, find_subject
 from sim.search.policy import POLICIES
+from sim.search.prefixes import ROOT
+from sim.search.question import DEFAULT_MAX_CHOICES, DEFAULT_MAX_RUNS, GRANULARITIES, Question, one_of
 from sim.search.report import Bound
 from sim.search.runner import Runner
 from sim.search.schedule import Schedule
-from sim.search.tally import Tally
+from sim.search.tally import Tally, report
+from sim.search.unit import work
 from sim.world.watchdog import Watchdog
 
 if TYPE_CHECKING:
@@ -21,25 +24,33 @@ if TYPE_CHECKING:
 
     from sim.check.scenario import Scenario
     from sim.check.subject import Subject
+    from sim.search.part import Part
     from sim.search.report import Report
     from sim.search.runner import Run
 
-SEARCHES = tuple(POLICIES)
-GRANULARITIES = ("turn", "iteration")
-DEFAULT_MAX_RUNS = 1_000_000
-DEFAULT_MAX_CHOICES = 10_000
 PROGRESS_EVERY = 0.1
 """Real seconds between two calls of a progress callback."""
 
 
 @attrs.frozen
 class Progress:
-    """How far a search is: runs so far, real seconds so far, distinct outcomes so far, discoveries so far."""
+    """How far a search is.
+
+    Attributes:
+        runs: so far.
+        seconds: real seconds so far.
+        outcomes: distinct ones so far.
+        discoveries: so far.
+        frontier: how many prefixes wait to be explored, or are just being explored.
+        share: which part of all orders lies below those, at a guess: as if each pick of a choice led to as many.
+    """
 
     runs: int
     seconds: float
     outcomes: int
     discoveries: int
+    frontier: int = 0
+    share: float = 1.0
 
 
 def explore(
@@ -80,67 +91,35 @@ def explore(
         Divergence: the same schedule gave two different runs.
         BoundaryError: the code under test reached for something real.
     """
+    question = Question(
+        params=params,
+        search=search,
+        granularity=granularity,
+        max_runs=max_runs,
+        max_choices=max_choices,
+        max_seconds=max_seconds,
+        horizon=horizon,
+    )
     found = find_scenario(scenario) if isinstance(scenario, str) else scenario
     subject = find_subject(server) if isinstance(server, str) else server
-    _one_of("search", search, SEARCHES)
-    if granularity is not None:
-        _one_of("granularity", granularity, GRANULARITIES)
-    for name, value in (
-        ("max_runs", max_runs),
-        ("max_choices", max_choices),
-        ("max_seconds", max_seconds),
-        ("horizon", horizon),
-    ):
-        if value is not None and not value > 0:
-            raise UsageError(f"{name}={value!r} is not above 0. Leave it out to have no bound of your own.")
-    runner = Runner(found, subject, params=params, granularity=granularity, horizon=horizon)
-    tally = Tally(runner)
-    policy = POLICIES[search]()
-    bound: Bound | None = None
+    runner = question.runner(found, subject)
+    policy = POLICIES[search]((ROOT,))
     started = shown = time.perf_counter()
+
+    def tell(part: Part) -> None:
+        nonlocal shown
+        now = time.perf_counter()
+        if on_progress is not None and now - shown >= PROGRESS_EVERY:
+            shown = now
+            left = policy.left()
+            share = sum(prefix.share for prefix in left)
+            on_progress(Progress(part.runs, now - started, len(part.outcomes), len(part.found), len(left), share))
+
+    on_run = tell if on_progress is not None else None
     with runner.session(), Watchdog():
-        for run in policy.runs(lambda forced: runner.run(forced, limit=max_choices)):
-            tally.add(run)
-            now = time.perf_counter()
-            if on_progress is not None and now - shown >= PROGRESS_EVERY:
-                shown = now
-                on_progress(Progress(tally.runs, now - started, len(tally.outcomes), len(tally.found)))
-            if tally.runs >= max_runs:
-                bound = Bound("max-runs", max_runs, "raise --max-runs")
-            elif max_seconds is not None and now - started >= max_seconds:
-                bound = Bound("max-seconds", max_seconds, "raise --max-seconds")
-            else:
-                continue
-            if not policy.complete:
-                break
-            bound = None
-        tally.finish()
-    complete = policy.complete and not tally.cut
-    if policy.complete and tally.cut:
-        bound = (
-            Bound("max-choices", max_choices, "raise --max-choices")
-            if tally.cut == "max-choices"
-            else Bound("horizon", runner.settings.horizon, "raise --horizon (virtual seconds)")
-        )
-    return tally.report(
-        complete=complete,
-        bound=bound,
-        seconds=time.perf_counter() - started,
-        settings={
-            "params": dict(params or {}),
-            "search": search,
-            "granularity": granularity,
-            "max_runs": max_runs,
-            "max_choices": max_choices,
-            "max_seconds": max_seconds,
-            "horizon": horizon,
-        },
-    )
-
-
-def _one_of(what: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise UsageError(f"{what} {value!r} does not exist. There are: {', '.join(allowed)}.")
+        done = work(runner, policy, runs=max_runs, seconds=max_seconds, max_choices=max_choices, on_run=on_run)
+    seconds = time.perf_counter() - started
+    return question.report(runner, done.part, finished=not done.left, seconds=seconds)
 
 
 def replay(
@@ -175,7 +154,7 @@ def replay(
     ):
         if name != asked:
             raise UsageError(f"the schedule is of the {what} {name!r}, and this is {asked!r}. Replay it with its own.")
-    _one_of("granularity", schedule.granularity, GRANULARITIES)
+    one_of("granularity", schedule.granularity, GRANULARITIES)
     runner = Runner(found, subject, params=schedule.params, granularity=schedule.granularity, horizon=schedule.horizon)
     have = runner.versions()
     if not any_version and have != schedule.versions:
@@ -204,7 +183,9 @@ def replayed(schedule: Schedule, *, scenario: Scenario | None = None, server: Su
     runner, run = replay(schedule, scenario=scenario, server=server)
     tally = Tally(runner)
     tally.add(run, sampled=False)
-    return tally.report(
+    return report(
+        runner,
+        tally.part,
         complete=False,
         bound=Bound("replay", 1, "search instead"),
         seconds=time.perf_counter() - started,

@@ -1,46 +1,38 @@
-"""What a search keeps of its runs: counts, and for each broken claim the simplest run that breaks it."""
+"""Takes the runs of one search as they come, and makes a `Part` of them; at the end, a report of the whole."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+import zlib
+from typing import TYPE_CHECKING, Any
 
-from sim.check.invariants import Violation
+import attrs
+
+from sim.check.invariants import PROGRESS
 from sim.search.divergence import same_judgement, same_questions, same_traces
+from sim.search.part import Best, Part, digest, keep, rank_of
 from sim.search.report import Discovery, Observation, Report
 
 if TYPE_CHECKING:
-    from sim.check.invariants import Invariant
     from sim.search.report import Bound
     from sim.search.runner import Run, Runner
+    from sim.world.choices import Choice
 
 RERUN_EVERY = 50
-"""Every so many runs, and at the powers of two below, a schedule is run again to look for nondeterminism."""
-
-
-class _Found(NamedTuple):
-    """The simplest run so far that breaks one claim, and how many do."""
-
-    rank: tuple[int, ...]
-    invariant: Invariant
-    violation: Violation
-    run: Run
-    runs: int
+"""Of so many runs, about one is run again to look for nondeterminism."""
+RERUN_AT_LEAST = 8
+"""About so many runs of a small search are."""
+REMEMBERED = 256
+"""Outcomes whose digests are remembered: most runs come to one of a few."""
 
 
 class Tally:
-    """Takes each run of one search as it comes; memory does not grow with their number."""
+    """Counts runs; memory does not grow with their number."""
 
     def __init__(self, runner: Runner) -> None:
         self._runner = runner
-        self.runs = 0
-        self.reruns = 0
-        self.outcomes: set[object] = set()
-        self.cut: str | None = None
-        """How the first run that was cut was: "horizon" or "max-choices"."""
-        self.found: dict[str, _Found] = {}
-        self._observed: dict[str, tuple[tuple[int, ...], Run, int]] = {}
+        self.part = Part()
         self._unwitnessed = [i for i in runner.scenario.invariants if i.quantifier == "sometimes"]
-        self._plainest: dict[str, _Found] = {}
+        self._digests: dict[object, bytes] = {}
         self._first: Run | None = None
 
     def add(self, run: Run, *, sampled: bool = True) -> None:
@@ -49,43 +41,45 @@ class Tally:
         Raises:
             Divergence: it was run a second time, and gave another run.
         """
-        self.runs += 1
+        part = self.part
+        part.runs += 1
         if self._first is None:
             self._first = run
-        due = self.runs % RERUN_EVERY == 0 or (self.runs < RERUN_EVERY and self.runs & (self.runs - 1) == 0)
-        if sampled and due:
+        if sampled and in_sample(run.choices):
+            part.reruns += 1
             self._rerun(run)
-        outcome = run.trace.outcome()
-        try:
-            self.outcomes.add(outcome)
-        except TypeError:  # some event holds a list or a dictionary
-            self.outcomes.add(repr(outcome))
-        self.cut = self.cut or run.cut
+        part.outcomes.add(self._digest(run.trace.outcome()))
+        part.cut = part.cut or run.cut
         if run.violations or run.observed is not None or self._unwitnessed:
             self._keep(run)
 
+    def _digest(self, outcome: object) -> bytes:
+        try:
+            known = self._digests.get(outcome)
+        except TypeError:  # some event holds a list or a dictionary
+            return digest(outcome)
+        if known is None:
+            if len(self._digests) >= REMEMBERED:
+                self._digests.clear()
+            known = self._digests[outcome] = digest(outcome)
+        return known
+
     def _keep(self, run: Run) -> None:
-        rank = (run.deviations, len(run.trace), len(run.choices))
+        part = self.part
+        rank, picks = rank_of(run), run.picks
         for invariant, violation in run.violations:
-            best = self.found.get(invariant.name)
-            if best is None:
-                self.found[invariant.name] = _Found(rank, invariant, violation, run, 1)
-            elif rank < best.rank:
-                self.found[invariant.name] = _Found(rank, invariant, violation, run, best.runs + 1)
-            else:
-                self.found[invariant.name] = best._replace(runs=best.runs + 1)
+            seq = violation.event.seq if violation.event is not None else None
+            keep(part.found, invariant.name, Best(rank, picks, violation.message, seq))
         if run.observed is not None:
-            seen = self._observed.get(run.observed)
-            if seen is None or rank < seen[0]:
-                self._observed[run.observed] = (rank, run, seen[2] + 1 if seen else 1)
-            else:
-                self._observed[run.observed] = (*seen[:2], seen[2] + 1)
+            keep(part.observed, run.observed, Best(rank, picks))
         for invariant in self._unwitnessed[:]:
             missing = invariant.check(run.trace)
             if missing is None:
                 self._unwitnessed.remove(invariant)
-            elif invariant.name not in self._plainest:
-                self._plainest[invariant.name] = _Found(rank, invariant, missing, run, 0)
+                part.witnessed.add(invariant.name)
+            elif invariant.name not in part.plainest or rank < part.plainest[invariant.name].rank:
+                seq = missing.event.seq if missing.event is not None else None
+                part.plainest[invariant.name] = Best(rank, picks, missing.message, seq)
 
     def finish(self) -> None:
         """Run the first schedule once more: what has changed slowly, a cache or a counter, shows by now.
@@ -93,51 +87,69 @@ class Tally:
         Raises:
             Divergence: it gave another run.
         """
-        if self._first is not None and self.runs > 1:
+        if self._first is not None and self.part.runs > 1:
             self._rerun(self._first)
 
     def _rerun(self, run: Run) -> None:
-        self.reruns += 1
         again = self._runner.run(run.picks)
         same_questions(run.choices, again.choices)
         same_traces(run.trace, again.trace)
         same_judgement(run, again)
 
-    def report(self, *, complete: bool, bound: Bound | None, seconds: float, settings: dict[str, Any]) -> Report:
-        """The answer, once there is nothing more to add."""
-        runner = self._runner
-        found = sorted(self.found.values(), key=lambda f: f.rank)
-        if complete:
-            for invariant in self._unwitnessed:
-                plainest = self._plainest[invariant.name]
-                message = f"no run shows it, out of all {self.runs}. The plainest run: {plainest.violation.message}"
-                found.append(plainest._replace(violation=Violation(message, plainest.violation.event), runs=self.runs))
-        discoveries = [
-            Discovery(
-                f.invariant.name,
-                f.invariant.claim,
-                f.violation.message,
-                runner.schedule(f.run),
-                len(f.run.trace),
-                f.runs,
-                f.violation.event.seq if f.violation.event is not None else None,
-            )
-            for f in found
-        ]
-        observed = sorted(self._observed.items(), key=lambda item: -item[1][2])
-        return Report(
-            runner.scenario,
-            runner.subject.requirement,
-            runner.subject.kind,
-            complete,
-            self.runs,
-            self.reruns,
-            len(self.outcomes),
-            bound,
-            seconds,
-            tuple(discoveries),
-            tuple(Observation(name, count, runner.schedule(run)) for name, (_, run, count) in observed),
-            settings,
-            runner.subject,
-            () if complete else tuple(invariant.name for invariant in self._unwitnessed),
+
+def in_sample(choices: list[Choice]) -> bool:
+    """Whether a run is one of the sample that is run a second time.
+
+    It depends on the schedule alone, so that the sample is the same however a search is cut into parts. How many runs
+    a search has is not known before its end; the product of the widths of one run's choices is a guess at it.
+    """
+    guess = 1
+    for choice in choices:
+        guess *= choice.width
+        if guess > RERUN_EVERY * RERUN_AT_LEAST:
+            break
+    every = min(RERUN_EVERY, -(-guess // RERUN_AT_LEAST))
+    return zlib.crc32(repr([choice.pick for choice in choices]).encode()) % every == 0
+
+
+def report(
+    runner: Runner, part: Part, *, complete: bool, bound: Bound | None, seconds: float, settings: dict[str, Any]
+) -> Report:
+    """The answer, once there is nothing more to add."""
+    invariants = {i.name: i for i in (PROGRESS, *runner.scenario.invariants)}
+    unwitnessed = [i.name for i in runner.scenario.invariants if i.name in part.plainest.keys() - part.witnessed]
+    found = sorted(part.found.items(), key=lambda item: item[1].rank)
+    if complete:
+        for name in unwitnessed:
+            plainest = part.plainest[name]
+            message = f"no run shows it, out of all {part.runs}. The plainest run: {plainest.message}"
+            found.append((name, attrs.evolve(plainest, message=message, runs=part.runs)))
+    discoveries = [
+        Discovery(
+            name,
+            invariants[name].claim,
+            best.message,
+            runner.schedule_of(best.picks),
+            best.rank[1],
+            best.runs,
+            best.seq,
         )
+        for name, best in found
+    ]
+    observed = sorted(part.observed.items(), key=lambda item: -item[1].runs)
+    return Report(
+        runner.scenario,
+        runner.subject.requirement,
+        runner.subject.kind,
+        complete,
+        part.runs,
+        part.reruns + (part.runs > 1),
+        len(part.outcomes),
+        bound,
+        seconds,
+        tuple(discoveries),
+        tuple(Observation(name, best.runs, runner.schedule_of(best.picks)) for name, best in observed),
+        settings,
+        runner.subject,
+        () if complete else tuple(unwitnessed),
+    )

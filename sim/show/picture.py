@@ -6,12 +6,12 @@ stand before it in the list have been searched; so the same check always draws t
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from concurrent.futures import BrokenExecutor
+from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 
 from sim.registry import find_scenario, find_subject
-from sim.search.parallel import result_of, strip
 from sim.show.plot import save_state_graph
 
 if TYPE_CHECKING:
@@ -61,20 +61,35 @@ class Picture:
         reports = [report for name in self.servers if (report := self._finished.get(name)) is not None]
         if self._chosen is None and reports:
             self._choose(reports[0])
-        if self._future is not None:
-            result_of(self._future)
-        elif self._chosen is not None:
+        if self._chosen is not None and not self._drawn():
             save_state_graph(self._chosen, self.path)
         return self._chosen
+
+    def _drawn(self) -> bool:
+        """Whether a worker has drawn it, who may have died of something else."""
+        if self._future is None:
+            return False
+        try:
+            self._future.result()
+        except BrokenExecutor:
+            return False
+        return True
 
     def _choose(self, report: Report) -> None:
         if self._chosen is None:
             self._chosen = report
             if self.executor is not None:
-                self._future = self.executor.submit(draw, strip(report), self.scenario, report.server, str(self.path))
+                self._future = self.executor.submit(
+                    draw, _stripped(report), self.scenario, report.server, str(self.path)
+                )
 
 
 def draw(report: Report, scenario: str, server: str, path: str) -> None:
     """Draw a stripped report's graph, in whatever process this is."""
     whole = attrs.evolve(report, scenario=find_scenario(scenario), subject=find_subject(server))
     save_state_graph(whole, path)
+
+
+def _stripped(report: Report) -> Report:
+    """A report that can travel: without its scenario and subject, which are found again by name."""
+    return attrs.evolve(report, scenario=cast("Any", None), subject=None)

@@ -1,12 +1,11 @@
-"""Progress of a search on a terminal or in a log: always on standard error, never where the result goes.
+"""Progress of a search on a terminal: a table on standard error that moves and disappears. Elsewhere, nothing.
 
-On a terminal it is a table that moves and disappears. Elsewhere each finished subject is one line, and now and then
-each one that takes long says where it is.
+How long a search will still take is a guess: as if each pick of a choice led to as many orders, and as if all were as
+fast as those so far. It is shown only when enough was explored for it to have settled, and rounded to what it is worth.
 """
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
 from rich.live import Live
@@ -27,8 +26,8 @@ if TYPE_CHECKING:
 
     from sim.search.report import Report
 
-EVERY = 10.0
-"""Real seconds between two lines about one subject, where there is no terminal."""
+SETTLED = 0.1
+"""The part of a search that must be explored before its end is guessed at."""
 
 
 class ProgressView:
@@ -37,14 +36,10 @@ class ProgressView:
     Args:
         console: on standard error.
         servers: requirements, in the order in which they are shown.
-        quiet: show nothing where there is no terminal.
     """
 
-    def __init__(self, console: Console, servers: Sequence[str], *, quiet: bool = False) -> None:
-        self._console = console
+    def __init__(self, console: Console, servers: Sequence[str]) -> None:
         self._states: dict[str, Progress | Report | SimError | None] = dict.fromkeys(servers)
-        self._quiet = quiet
-        self._said: dict[str, float] = {}
         self._spinner = Spinner("dots")
         moving = console.is_terminal and not console.is_dumb_terminal
         self._live = Live(console=console, transient=True, get_renderable=self._table) if moving else None
@@ -63,31 +58,20 @@ class ProgressView:
     def progress(self, server: str, progress: Progress) -> None:
         """A search goes on."""
         self._states[server] = progress
-        now = time.monotonic()
-        if now - self._said.setdefault(server, now) >= EVERY:
-            self._said[server] = now
-            self._say(server, f"{_orders(progress.runs)} so far, {progress.outcomes:,} distinct outcomes")
 
     def report(self, report: Report) -> None:
         """A search is finished."""
         self._states[report.server] = report
-        bound = f" ({report.bound})" if report.bound is not None else ""
-        self._say(report.server, f"{report.verdict}{bound}, {_orders(report.runs)} in {report.seconds:.1f} s")
 
     def error(self, server: str, error: SimError) -> None:
         """A search ended in an error; what it says, the caller prints at the end."""
         self._states[server] = error
-        self._say(server, type(error).__name__)
-
-    def _say(self, server: str, text: str) -> None:
-        if self._live is None and not self._quiet:
-            self._console.print(Text(f"{plain(server)}: {text}"), soft_wrap=True)
 
     def _table(self) -> Table:
         table = Table(box=None, show_header=False, pad_edge=False)
         for server, state in self._states.items():
             mark: Text | Spinner = Text(" ")
-            runs = seconds = said = ""
+            runs = seconds = rate = frontier = left = said = ""
             style = "dim"
             if state is None:
                 said = "waits"
@@ -97,6 +81,9 @@ class ProgressView:
                 runs, seconds = _orders(state.runs), f"{state.seconds:.1f} s"
                 if isinstance(state, Progress):
                     mark = self._spinner
+                    rate = f"{state.runs / state.seconds:,.0f}/s" if state.seconds else ""
+                    frontier = f"frontier {state.frontier:,}"
+                    left = time_left(state)
                     said, style = ("violated so far", "red") if state.discoveries else ("", "")
                 else:
                     said, style = state.verdict, COLORS[state.verdict]
@@ -105,6 +92,9 @@ class ProgressView:
                 Text(plain(server)),
                 Text(runs, justify="right"),
                 Text(seconds, justify="right"),
+                Text(rate, justify="right"),
+                Text(frontier, justify="right"),
+                Text(left, justify="right"),
                 Text(said, style),
             )
         return table
@@ -112,3 +102,21 @@ class ProgressView:
 
 def _orders(number: int) -> str:
     return f"{number:,} order{'s' if number != 1 else ''}"
+
+
+def time_left(progress: Progress) -> str:
+    """A guess at how long a search will still take, in words; nothing as long as it would not be an honest one."""
+    explored = 1 - progress.share
+    if explored < SETTLED or progress.frontier == 0:
+        return ""
+    seconds = progress.seconds * progress.share / explored
+    if seconds < 60:
+        return f"~{_rounded(seconds)} s left"
+    if seconds < 3600:
+        return f"~{_rounded(seconds / 60)} min left"
+    return f"~{_rounded(seconds / 3600)} h left"
+
+
+def _rounded(number: float) -> str:
+    """To one digit, or to the next multiple of 5 if it is above 10."""
+    return str(max(1, round(number)) if number < 10 else 5 * round(number / 5))

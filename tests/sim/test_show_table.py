@@ -14,7 +14,6 @@ from rich.console import Console
 from sim import Violation, always, sometimes
 from sim.errors import UsageError
 from sim.search.explore import Progress
-from sim.search.report import Bound
 from sim.show.case import make_case
 from sim.show.html import report_html
 from sim.show.progress import ProgressView
@@ -226,44 +225,18 @@ def test_repr_plays_nothing() -> None:
     assert repr(attrs.evolve(report, scenario=toy_scenario(lambda *_: 1 / 0))) == repr(report)
 
 
-def view(*servers: str, terminal: bool = False, quiet: bool = False) -> tuple[ProgressView, io.StringIO]:
+def view(*servers: str, terminal: bool = False) -> tuple[ProgressView, io.StringIO]:
     out = io.StringIO()
     console = Console(file=out, force_terminal=terminal, width=100)
-    return ProgressView(console, servers, quiet=quiet), out
+    return ProgressView(console, servers), out
 
 
-def test_progress_without_a_terminal_is_a_line_for_each_finished_subject() -> None:
-    shown, out = view("toy==1", "x[y]", "z")
+def test_progress_without_a_terminal_is_silent() -> None:
+    shown, out = view("toy==1", "x[y]")
     with shown:
-        shown.progress("toy==1", Progress(5, 0.1, 1, 0))
-        shown.report(attrs.evolve(search(picking(2)), seconds=1.23))
-        shown.report(
-            attrs.evolve(search(picking(2, 2), max_runs=1), server="x[y]", bound=Bound("max-runs", 1, ""), seconds=0.0)
-        )
-        shown.error("z", UsageError("no"))
-    assert out.getvalue() == (
-        "toy==1: holds, 2 orders in 1.2 s\nx[y]: inconclusive (max-runs=1), 1 order in 0.0 s\nz: UsageError\n"
-    )
-
-
-def test_progress_says_now_and_then_where_a_long_search_is(monkeypatch: Any) -> None:
-    now = [0.0]
-    monkeypatch.setattr("sim.show.progress.time.monotonic", lambda: now[0])
-    shown, out = view("toy==1")
-    with shown:
-        for tenth in range(250):
-            now[0] = tenth / 10
-            shown.progress("toy==1", Progress(tenth, 0.1, 2, 0))
-    assert out.getvalue().splitlines() == [
-        "toy==1: 100 orders so far, 2 distinct outcomes",
-        "toy==1: 200 orders so far, 2 distinct outcomes",
-    ]
-
-
-def test_quiet_progress_says_nothing() -> None:
-    shown, out = view("toy==1", quiet=True)
-    with shown:
+        shown.progress("toy==1", Progress(5, 100.0, 1, 0))
         shown.report(search(picking(2)))
+        shown.error("x[y]", UsageError("no"))
     assert out.getvalue() == ""
 
 
