@@ -20,82 +20,21 @@ from sim.registry import find_scenario
 from sim.search.parallel import explore_many
 from sim.search.pool import worker_pool
 
+from .stories import plain, write_stories
 from .toys import Toy, picking, toy_scenario
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from sim import Progress, Report
+    from sim import Progress
 
 SERVERS = ["hypercorn", "uvicorn[h11,wsproto]"]
-
-STORIES = """
-    import os, time
-    from models.http1 import HttpClient
-    from models.application import Application
-    from sim import Scenario, always, Violation
-
-    async def app(scope, receive, send):
-        if scope["type"] == "lifespan":
-            await receive()
-            if os.environ.get("TEST_FAIL_STARTUP"):
-                await send({"type": "lifespan.startup.failed", "message": "no database"})
-                return
-            await send({"type": "lifespan.startup.complete"})
-            await receive()
-            await send({"type": "lifespan.shutdown.complete"})
-        else:
-            await receive()
-            await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
-            await send({"type": "http.response.body"})
-
-    def play(world, subject, ways):
-        server = subject.serve(world, Application("stories:app"))
-        for number in range(5):
-            world.choose(range(ways), "way")
-
-        async def client(host):
-            http = HttpClient(host)
-            await http.connect(server.address)
-            await http.request("/")
-            http.close()
-
-        world.start_script("client", client)
-
-    from sim import Param, Settings
-    scenario = Scenario(
-        "stories:scenario",
-        "A story.",
-        play,
-        (),
-        params=(Param("ways", 1, "ways"),),
-        settings=lambda **_: Settings(latency=(0.0, 0.0), settle=0.0),
-    )
-    import multiprocessing
-
-    def deadly(**_):
-        if multiprocessing.parent_process() is not None:
-            os._exit(7)
-        return Settings(settle=0.0)
-
-    killer = Scenario("stories:killer", "Kills its workers.", play, (), settings=deadly)
-"""
 
 
 @pytest.fixture
 def stories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A directory with a module of stories, which is the current one, also for workers."""
-    (tmp_path / "stories.py").write_text(textwrap.dedent(STORIES))
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    sys.modules.pop("stories", None)
-    return tmp_path
-
-
-def plain(report: Report) -> dict[str, Any]:
-    record = report.to_json()
-    del record["seconds"]
-    return record
+    return write_stories(tmp_path, monkeypatch)
 
 
 def test_reports_are_the_same_from_workers_and_from_here() -> None:
