@@ -1,7 +1,8 @@
 """Progress of a search on a terminal: a table on standard error that moves and disappears. Elsewhere, nothing.
 
-How long a search will still take is a guess: as if each pick of a choice led to as many orders, and as if all were as
-fast as those so far. It is shown only when enough was explored for it to have settled, and rounded to what it is worth.
+How many orders a search has is not known before its end. A guess is at hand, as if each pick of a choice led to as
+many; it is right for trees that are even, and off by a factor for many that are not. So it is held against itself: only
+if the guess of when half as many orders had been run is still about today's is it used to say how long it will take.
 """
 
 from __future__ import annotations
@@ -27,7 +28,11 @@ if TYPE_CHECKING:
     from sim.search.report import Report
 
 SETTLED = 0.1
-"""The part of a search that must be explored before its end is guessed at."""
+"""By which part a guess may have changed while the number of orders doubled."""
+ENOUGH = 0.25
+"""The part of a search that must have been explored before anything is said."""
+STEP = 1.02
+"""By which factor the orders must have grown for another guess to be kept."""
 
 
 class ProgressView:
@@ -40,6 +45,7 @@ class ProgressView:
 
     def __init__(self, console: Console, servers: Sequence[str]) -> None:
         self._states: dict[str, Progress | Report | SimError | None] = dict.fromkeys(servers)
+        self._forecasts = {server: Forecast() for server in servers}
         self._spinner = Spinner("dots")
         moving = console.is_terminal and not console.is_dumb_terminal
         self._live = Live(console=console, transient=True, get_renderable=self._table) if moving else None
@@ -58,6 +64,7 @@ class ProgressView:
     def progress(self, server: str, progress: Progress) -> None:
         """A search goes on."""
         self._states[server] = progress
+        self._forecasts[server].note(progress)
 
     def report(self, report: Report) -> None:
         """A search is finished."""
@@ -83,7 +90,7 @@ class ProgressView:
                     mark = self._spinner
                     rate = f"{state.runs / state.seconds:,.0f}/s" if state.seconds else ""
                     frontier = f"frontier {state.frontier:,}"
-                    left = time_left(state)
+                    left = in_words(self._forecasts[server].seconds_left())
                     said, style = ("violated so far", "red") if state.discoveries else ("", "")
                 else:
                     said, style = state.verdict, COLORS[state.verdict]
@@ -104,12 +111,37 @@ def _orders(number: int) -> str:
     return f"{number:,} order{'s' if number != 1 else ''}"
 
 
-def time_left(progress: Progress) -> str:
-    """A guess at how long a search will still take, in words; nothing as long as it would not be an honest one."""
-    explored = 1 - progress.share
-    if explored < SETTLED or progress.frontier == 0:
+class Forecast:
+    """Guesses at how long one search will still take, and knows when it had better not."""
+
+    def __init__(self) -> None:
+        self._last: Progress | None = None
+        self._guesses: list[tuple[int, float]] = []  # orders so far, and how many there were thought to be
+
+    def note(self, progress: Progress) -> None:
+        """A search goes on."""
+        self._last = progress
+        explored = 1 - progress.share
+        if explored > 0 and (not self._guesses or progress.runs > self._guesses[-1][0] * STEP):
+            self._guesses.append((progress.runs, progress.runs / explored))
+
+    def seconds_left(self) -> float | None:
+        """Real seconds; None if a guess would not be honest."""
+        last = self._last
+        if last is None or last.runs == 0 or last.share == 0 or last.share > 1 - ENOUGH:
+            return None
+        now = last.runs / (1 - last.share)
+        then = [guess for runs, guess in self._guesses if runs <= last.runs / 2]
+        recent = [guess for runs, guess in self._guesses if runs > last.runs / 2]
+        if not then or any(abs(guess - now) > SETTLED * now for guess in (then[-1], *recent)):
+            return None
+        return last.seconds * (now - last.runs) / last.runs
+
+
+def in_words(seconds: float | None) -> str:
+    """How much is left, rounded to what a guess is worth."""
+    if seconds is None:
         return ""
-    seconds = progress.seconds * progress.share / explored
     if seconds < 60:
         return f"~{_rounded(seconds)} s left"
     if seconds < 3600:

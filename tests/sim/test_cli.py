@@ -192,6 +192,20 @@ def test_check_on_all_servers_of_the_scenario() -> None:
     assert len(json.loads(result.stdout)["subjects"]) == 10
 
 
+def test_check_goes_on_from_a_checkpoint(tmp_path: Path) -> None:
+    args = ("check", "hello", "--server", "hypercorn", "--checkpoint", str(tmp_path / "it"))
+    first = run(*args, "--json")
+    assert first.exit_code == 0
+    again = run(*args, "--json", "--workers", "1")
+    first_said, said = (re.sub('"seconds": .*', "", result.stdout) for result in (first, again))
+    assert said == first_said
+    assert len((tmp_path / "it").read_text().splitlines()) == 2
+    other = run("check", "hello", "--server", "reference", "--checkpoint", str(tmp_path / "it"))
+    assert other.exit_code == 2
+    assert "is of another search: servers hypercorn was" in other.stderr
+    assert other.stdout == ""
+
+
 def test_json_is_one_object_with_the_fields_that_are_promised() -> None:
     servers = ("--server", "granian==1.4.1", "--server", "hypercorn")
     result = run("check", "unsolicited_pong", *servers, "--param", "receiving=echo", "--max-runs", "5", "--json")
