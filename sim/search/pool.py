@@ -67,6 +67,11 @@ class Pool(Executor):
         self._ours.close()
         self._inner.shutdown(cancel_futures=True)
 
+    def close(self) -> None:
+        """Give back what is left when the workers have ended."""
+        self._ours.close()
+        self._theirs.close()
+
 
 @contextlib.contextmanager
 def worker_pool(workers: int) -> Iterator[Pool]:
@@ -78,6 +83,8 @@ def worker_pool(workers: int) -> Iterator[Pool]:
     except BaseException:
         pool.abandon()
         raise
+    finally:
+        pool.close()
 
 
 def default_workers(workers: int | None) -> int:

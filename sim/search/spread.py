@@ -89,8 +89,7 @@ class Search:
         self._last = False  # nothing is to be merged but that
         self._finished = False
         self._earlier = 0.0
-        self._started: float | None = None
-        self._seconds = 0.0
+        self._since = 0.0  # when there began to be units out, if there are
         self._ahead = 0
         self._broken: set[str] = set()
 
@@ -101,10 +100,8 @@ class Search:
 
     @property
     def seconds(self) -> float:
-        """Real seconds from the first unit on, with those of an earlier process if a checkpoint knows of one."""
-        if self.over:
-            return self._seconds
-        return self._earlier + (time.perf_counter() - self._started if self._started is not None else 0.0)
+        """Real seconds in which some unit was out, with those of an earlier process if a checkpoint knows of one."""
+        return self._earlier + (time.perf_counter() - self._since if self._out else 0.0)
 
     def take(self, workers: int, seconds: float) -> Unit | None:
         """The next unit to give out, or None if there is none just now.
@@ -113,8 +110,6 @@ class Search:
             workers: how many want some.
             seconds: about how long a unit should take.
         """
-        if self._started is None:
-            self._started = time.perf_counter()
         self._settle()
         if self.over:
             return None
@@ -135,6 +130,8 @@ class Search:
 
     def _give(self, below: tuple[Prefix, ...], runs: int, seconds: float | None) -> Unit:
         key = below[0].picks
+        if not self._out:
+            self._since = time.perf_counter()
         self._out[key] = below
         insort(self._keys, key)
         return Unit(self._name, self.server, self._settings, self._versions, below, runs, seconds)
@@ -144,7 +141,10 @@ class Search:
         if self.over:
             return False
         key = unit.below[0].picks
+        seconds = self.seconds
         del self._out[key]
+        if not self._out:
+            self._earlier = seconds
         self._keys.remove(key)
         if unit.seconds is None:
             if isinstance(result, Done):
@@ -237,7 +237,8 @@ class Search:
         self._end(finished=False)
 
     def _end(self, *, finished: bool = False, error: SimError | None = None) -> None:
-        self._seconds = self.seconds
+        self._earlier = self.seconds
+        self._out.clear()
         self.over, self._finished, self.error = True, finished, error
         self._back.clear()
         self._keys.clear()

@@ -279,14 +279,23 @@ def test_units_end_with_the_time_of_the_search(monkeypatch: pytest.MonkeyPatch) 
     clock = [0.0]
     monkeypatch.setattr("sim.search.spread.time", SimpleNamespace(perf_counter=lambda: clock[0]))
     search = new(toy_scenario(picking(4, 2)), max_seconds=10.0)
-    unit = search.take(1, 50.0)
-    assert unit is not None
-    assert unit.seconds == 0.1
-    search.came(unit, Bench(search.runner).do(attrs.evolve(unit, runs=1)))
-    clock[0] = 9.97
-    unit = search.take(1, 50.0)
-    assert unit is not None
-    assert unit.seconds == pytest.approx(0.03)
+    bench = Bench(search.runner)
+    root = search.take(2, 50.0)
+    assert root is not None
+    assert root.seconds == 0.1
+    clock[0] = 3.0
+    search.came(root, bench.do(attrs.evolve(root, runs=1)))
+    clock[0] = 100.0
+    assert search.seconds == 3.0, "while none is out, no time of this search passes"
+    first = search.take(2, 50.0)
+    assert first is not None
+    assert first.seconds == pytest.approx(7.0)
+    clock[0] = 106.97
+    assert search.seconds == pytest.approx(9.97)
+    second = search.take(2, 50.0)
+    assert second is not None
+    assert second.seconds == pytest.approx(0.03)
+    bench.close()
 
 
 def test_progress_counts_what_runs_ahead() -> None:
