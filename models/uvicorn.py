@@ -55,7 +55,7 @@ class Uvicorn:
         if certificate is not None:
             settings.update(ssl_certfile=certificate.chain, ssl_keyfile=certificate.key)
         config = uvicorn.Config(app, host=host, port=port, http=self.http, ws=self.ws, **settings)
-        return start(world, self.requirement, lambda: uvicorn.Server(config).serve(), ticks=_ticks())
+        return start(world, self.requirement, lambda: uvicorn.Server(config).serve(), ticks=ticks())
 
 
 def subject(requirement: Requirement) -> Uvicorn:
@@ -107,7 +107,7 @@ def _combination(requirement: Requirement, layer: str, wanted: str | None, names
 
 
 @functools.cache
-def _ticks() -> frozenset[int]:
+def ticks() -> frozenset[int]:
     import uvicorn
 
     methods = (getattr(uvicorn.Server, name, None) for name in POLLING)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import uvicorn
 
-from models.uvicorn import TICKS
+from models.uvicorn import ticks
 from scenarios.applications import hello as application
 from sim import Settings, World
 from sim.registry import find_scenario, find_subject
@@ -83,7 +83,7 @@ def test_ticks_of_uvicorn(benchmark: BenchmarkFixture, capsys: pytest.CaptureFix
             await _poll(uvicorn.Server(uvicorn.Config(application, log_config=None)))
 
         def play(world: World) -> None:
-            process = world.start_process("server", main, TICKS)
+            process = world.start_process("server", main, ticks())
             world.start_script("clock", lambda host: host.sleep(TICK_SECONDS + 1))
             assert process is not None
 

@@ -187,7 +187,7 @@ def test_an_early_answer_lets_the_rest_of_the_body_pass():
 
 def test_a_body_that_nobody_asks_for_stays_with_the_client():
     """Backpressure: what the server takes ahead is bounded."""
-    total = 4_000_000
+    total = 8_000_000
 
     async def app(receive, send):
         await asyncio.sleep(10.0)

@@ -12,7 +12,7 @@ import uvicorn
 from hypercorn.asyncio import serve
 from hypercorn.config import Config
 
-from models.uvicorn import TICKS
+from models.uvicorn import ticks
 from sim import Settings, World
 
 from .worlds import answer
@@ -56,7 +56,7 @@ def test_a_server_at_a_path(server, tmp_path):
             await server(path)
 
     def play(world):
-        process = world.start_process("server", main, TICKS)
+        process = world.start_process("server", main, ticks())
 
         def listens():
             node = world.kernel.paths.find(path)

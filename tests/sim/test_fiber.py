@@ -419,7 +419,7 @@ def test_a_conversation_of_scripts() -> None:
 
 def test_receiving_within_a_time() -> None:
     async def serve(connection: Connection) -> None:
-        await sleep(connection._host.world, 2)
+        await sleep(connection.host.world, 2)
         connection.send(b"late")
 
     async def script(host: Host) -> list[Any]:
