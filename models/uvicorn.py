@@ -108,6 +108,7 @@ def _combination(requirement: Requirement, layer: str, wanted: str | None, names
 
 @functools.cache
 def ticks() -> frozenset[int]:
+    """The code objects in which uvicorn polls its own flags (see `sim.world.loop`)."""
     import uvicorn
 
     methods = (getattr(uvicorn.Server, name, None) for name in POLLING)
