@@ -79,4 +79,5 @@ def test_the_loss_of_uvicorn_0_52_0_and_the_proof_of_the_installed_one():
     assert old[0].discoveries == old[1].discoveries
     assert old[0].complete
     new = sim.explore("large_message_then_close", server="uvicorn[h11,websockets-sansio]")
-    assert (new.verdict, new.runs) == ("holds", old[0].runs)
+    assert (new.verdict, new.complete) == ("holds", True)
+    assert new.runs > 100
