@@ -93,6 +93,8 @@ class Agenda:
         self._timer_of = ""
         self._happened: str | None = None
         self._striker = world.striker
+        self.armed = False
+        """Whether cancellations are to come (see `sim.world.faults`). Loops ask at each iteration."""
 
     # What comes on it.
 
@@ -291,11 +293,6 @@ class Agenda:
         """A loop is at an iteration boundary, while cancellations are to come (see `sim.world.faults`)."""
         assert self._striker is not None
         self._striker.iterated(idle=idle)
-
-    @property
-    def armed(self) -> bool:
-        """Whether cancellations are to come."""
-        return self._striker is not None and bool(self._striker.armed)
 
     def _ring(self) -> None:
         """Fire the timer whose time has come: a script's here; a loop's when it next iterates."""

@@ -290,6 +290,7 @@ class Striker:
     def _arm(self, task: asyncio.Task[Any]) -> None:
         after = self._world.choices.choose(CANCEL_ITERATIONS, "behind how many iterations the cancellation comes")
         self.armed.append(_Armed(task, after))
+        self._world.agenda.armed = True
 
     def happens(self) -> None:
         """Something happens: what is armed counts from now on."""
@@ -303,6 +304,7 @@ class Striker:
                 self.armed.remove(armed)
                 armed.task.cancel()
             armed.after -= 1
+        self._world.agenda.armed = bool(self.armed)
 
     def _jump(self, seconds: float) -> None:
         self._world.clock.jumped += seconds
