@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 from models.application import Application
 from models.asgi import AsgiIllegal, AsgiReceived, AsgiSend
+from models.cuts import interesting
 from models.http1 import HttpClient, HttpCutOff, HttpRequest, HttpResponse
 from models.http2 import ALPN, Http2Client
 from models.rules import server_breaks_asgi
 from models.serving import require
 from models.tls import Certificate, client_context
 from models.uvicorn import COMBINATIONS
-from sim import Param, Scenario, Settings, Violation, always, eventually
+from sim import Faults, Param, Scenario, Settings, Violation, always, eventually
 
 if TYPE_CHECKING:
     from models.serving import Server
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 DEFAULT_APP = "scenarios.applications:hello"
 
 
-def play(world: World, subject: Any, *, app: str, http: str, certificate: str) -> None:
+def play(world: World, subject: Any, *, app: str, http: str, certificate: str, cuts: str) -> None:  # noqa: ARG001
     secured = {"certificate": Certificate(certificate, certificate)} if certificate else {}
     require(subject, *(["h2"] if http == "2" else []), *(["tls"] if secured else []))
     server: Server = subject.serve(world, Application(app), **secured)
@@ -93,7 +94,15 @@ scenario = Scenario(
     params=(
         Param("app", DEFAULT_APP, "the application, as module:attribute"),
         Param("http", "1.1", "the version of HTTP", ("1.1", "2")),
+        Param(
+            "cuts",
+            "all",
+            "where --faults cut=1 cuts: at every byte, or where it is interesting",
+            ("all", "interesting"),
+        ),
         Param("certificate", "", "a PEM file with the server's certificate and key; with it, TLS is spoken"),
     ),
-    settings=lambda **_: Settings(latency=(0.0, 0.1), shutdown=True),
+    settings=lambda cuts, **_: Settings(
+        latency=(0.0, 0.1), shutdown=True, faults=Faults(cuts=interesting if cuts == "interesting" else None)
+    ),
 )

@@ -70,3 +70,55 @@ def test_a_hundred_times_in_one_process(server):
     with runner.session():
         traces = {runner.run((1, 0, 1)).trace.to_jsonl() for _ in range(100)}
     assert len(traces) == 1
+
+
+# The rest of the stack: what OpenSSL makes random is recorded by its length.
+
+STACK = (
+    ("uvicorn[h11,wsproto]", {"certificate": True}),
+    ("uvicorn[httptools,websockets-sansio]", {"certificate": True}),
+    ("hypercorn", {"certificate": True}),
+    ("hypercorn", {"http": "2"}),
+    ("hypercorn", {"http": "2", "certificate": True}),
+)
+PLAY_STACK = """
+import json, sys
+from tests.scenarios.test_determinism import STACK, stack_digests
+print(json.dumps([stack_digests(server, params, sys.argv[1]) for server, params in STACK]))
+"""
+
+
+def stack_digests(server: str, params: dict[str, object], certificate: str, times: int = 1) -> list[str]:
+    """As `digests`, of `hello` over TLS and HTTP/2."""
+    given = {**params, "certificate": certificate} if params.get("certificate") else params
+    runner = Runner(find_scenario("hello"), find_subject(server), params=given)
+    with runner.session():
+        return [
+            hashlib.sha256(runner.run(picks).trace.to_jsonl().encode()).hexdigest()
+            for picks in ((), (1,))
+            for _ in range(times)
+        ]
+
+
+def test_tls_and_http2_in_three_processes_with_different_hash_seeds(paper):
+    import json
+
+    outputs = {
+        subprocess.run(
+            [sys.executable, "-c", PLAY_STACK, paper.in_one],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            timeout=240,
+            check=True,
+        ).stdout
+        for seed in ("0", "1", "4711")
+    }
+    assert len(outputs) == 1
+    here = [stack_digests(server, params, paper.in_one) for server, params in STACK]
+    assert json.loads(outputs.pop()) == here
+
+
+@pytest.mark.parametrize(("server", "params"), STACK)
+def test_tls_and_http2_a_hundred_times_in_one_process(server, params, paper):
+    assert len(set(stack_digests(server, params, paper.in_one, times=50))) <= 2
