@@ -128,14 +128,26 @@ class Http2Client:
         end: bool = True,
     ) -> int:
         """Send a request's head. Returns the number of its stream; with `end`, the request is complete."""
-        stream = self.wire.get_next_available_stream_id()
         event = self.host.world.trace.record(HttpRequest, self.host.name, method, target)
         self.host.world.trace.cause = event.seq
+        return self._open([(":method", method)], target, headers, end=end, label=f"{method} {target}")
+
+    def _open(
+        self,
+        pseudo: list[tuple[str, str]],
+        path: str,
+        headers: Iterable[tuple[str, str]],
+        *,
+        end: bool,
+        label: str,
+    ) -> int:
+        """Begin a stream with a head; `pseudo` are its pseudo-headers besides scheme, authority and path."""
+        stream = self.wire.get_next_available_stream_id()
         scheme = "http" if self._tls is None else "https"
-        head = [(":method", method), (":scheme", scheme), (":authority", self._authority), (":path", target), *headers]
+        head = [*pseudo, (":scheme", scheme), (":authority", self._authority), (":path", path), *headers]
         self.wire.send_headers(stream, head, end_stream=end)
         self._streams[stream] = _Stream()
-        self.flush(f"{method} {target}")
+        self.flush(label)
         return stream
 
     async def send(self, stream: int, data: bytes, *, end: bool = False) -> bool:
@@ -198,20 +210,14 @@ class Http2Client:
             await self._read(None)
         if not self.wire.remote_settings.get(SettingCodes.ENABLE_CONNECT_PROTOCOL, 0):
             return None
-        stream = self.wire.get_next_available_stream_id()
-        scheme = "http" if self._tls is None else "https"
-        head = [
-            (":method", "CONNECT"),
-            (":protocol", "websocket"),
-            (":scheme", scheme),
-            (":authority", self._authority),
-            (":path", path),
-            ("sec-websocket-version", "13"),
-            *headers,
-        ]
-        self.wire.send_headers(stream, head)
-        state = self._streams[stream] = _Stream()
-        self.flush("CONNECT for a WebSocket")
+        stream = self._open(
+            [(":method", "CONNECT"), (":protocol", "websocket")],
+            path,
+            [("sec-websocket-version", "13"), *headers],
+            end=False,
+            label="CONNECT for a WebSocket",
+        )
+        state = self._streams[stream]
         while state.status is None and not state.failed and not self._over:
             await self._read(None)
         return Http2Stream(self, stream) if state.status == 200 else state.status
