@@ -179,7 +179,19 @@ def _faults(_ctx: click.Context, _option: click.Parameter, value: str | None) ->
     is_flag=True,
     help="With --reduce states: take clients that the scenario declares alike for one another.",
 )
-@click.option("--jobs", type=AT_LEAST_1, metavar="N", help="Processes to work in. Default: one for each processor.")
+@click.option("--workers", type=AT_LEAST_1, metavar="N", help="Processes to work in. Default: one for each processor.")
+@click.option(
+    "--executor",
+    metavar="URL",
+    help="Work elsewhere: dask://HOST:PORT, a Dask scheduler. --workers is then how much to give it at a time.",
+)
+@click.option(
+    "--checkpoint",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Keep what was done in FILE; if it exists, go on where it ends. The same command resumes a search that was "
+    "interrupted or killed.",
+)
 @click.option(
     "--graph",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -194,7 +206,9 @@ def check(
     also: tuple[str, ...],
     python: str | None,
     params: dict[str, str],
-    jobs: int | None,
+    workers: int | None,
+    executor: str | None,
+    checkpoint: Path | None,
     graph: Path | None,
     as_json: bool,
     **settings: Any,
@@ -215,7 +229,7 @@ def check(
     """
     from sim.registry import find_scenario
     from sim.search.elsewhere import find_anywhere
-    from sim.search.parallel import explore_many, processes_for
+    from sim.search.parallel import explore_many
     from sim.show.picture import Picture
     from sim.show.table import check_page
 
@@ -232,8 +246,9 @@ def check(
     errors: dict[str, SimError] = {}
     drawn: Report | None = None
     ready = _prepared(subjects, errors)
-    with _progress(names, quiet=as_json) as view, _workers(len(names), jobs, view) as executor:
-        picture = Picture(scenario, names, graph, executor) if graph is not None else None
+    with _progress(names) as view, _workers(workers, executor, view) as (pool, at_once):
+        draws = pool if len(names) > 1 and executor is None else None
+        picture = Picture(scenario, names, graph, draws) if graph is not None else None
 
         def finished(report: Report) -> None:
             view.report(report)
@@ -251,9 +266,9 @@ def check(
         reports = explore_many(
             scenario,
             ready,
-            jobs=1,
-            executor=executor,
-            at_once=processes_for(len(names), jobs),
+            workers=at_once,
+            executor=pool,
+            checkpoint=checkpoint,
             params=params,
             on_progress=view.progress,
             on_report=finished,
@@ -277,7 +292,7 @@ def check(
 def _prepared(subjects: dict[str, Subject], errors: dict[str, SimError]) -> list[Subject | str]:
     """What to search, with its environment made if it needs one; what could not be made is noted in `errors`."""
     from sim.search.elsewhere import Elsewhere
-    from sim.search.parallel import portable
+    from sim.search.unit import portable
 
     ready: list[Subject | str] = []
     for name, subject in subjects.items():
@@ -401,25 +416,27 @@ def _print(page: Callable[[int], Iterable[RenderableType]]) -> None:
     click.echo(captured.get(), nl=False, color=True)
 
 
-def _progress(names: Sequence[str], *, quiet: bool) -> ProgressView:
+def _progress(names: Sequence[str]) -> ProgressView:
     from rich.console import Console
 
     from sim.show.progress import ProgressView
 
-    return ProgressView(Console(stderr=True), names, quiet=quiet)
+    return ProgressView(Console(stderr=True), names)
 
 
 @contextlib.contextmanager
-def _workers(subjects: int, jobs: int | None, view: ProgressView) -> Iterator[Executor | None]:
-    """Processes to work in; None where one is enough."""
-    from sim.search.parallel import processes_for, worker_pool
+def _workers(workers: int | None, address: str | None, view: ProgressView) -> Iterator[tuple[Executor | None, int]]:
+    """Who works, and how much of it at a time; None where this process is enough."""
+    from sim.search.pool import default_workers, executor_at, worker_pool
 
-    processes = processes_for(subjects, jobs)
-    if processes == 1:
-        yield None
+    if address is not None:
+        with executor_at(address) as (executor, threads):
+            yield executor, workers if workers is not None else threads
+    elif default_workers(workers) == 1:
+        yield None, 1
     else:
-        with worker_pool(processes, on_progress=view.progress) as executor:
-            yield executor
+        with worker_pool(default_workers(workers), on_progress=view.progress) as pool:
+            yield pool, pool.workers
 
 
 def _prepare(path: Path) -> None:

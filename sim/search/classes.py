@@ -98,6 +98,9 @@ class Classes:
         if before is not None:
             yield before
 
+    def outlook(self) -> None:
+        """See `Policy`: nobody knows."""
+
     def _run(self, play: Play) -> Run | None:
         walk = _Walk(self._path, isolated=self._isolated)
         try:

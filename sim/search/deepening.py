@@ -5,16 +5,20 @@ Theory of operation
 
 A *deviation* is a pick that is not 0. Level 0 is the one schedule without any; level d + 1 is made from level d: take
 a run and let it deviate once more, *behind its last deviation*. A schedule has one last deviation, so it is made from
-exactly one other, the one without it; so each is made once, in the level of its deviations, and no run is repeated.
+exactly one other, its *parent*, which is the one without it; so each is made once, in the level of its deviations, and
+no run is repeated.
 
 Rules for this file:
 
 1. A run that has no choice behind its last deviation has no children, and is forgotten at once.
-2. What is kept of another is one line: the picks up to its last deviation, and the width of each of its choices.
+2. What is kept of another is one line: the picks up to its last deviation, and the width of each of its choices. Lines
+   are kept in `Family`s, compressed, a few hundred children to each: some ten bytes for a child.
 3. The forced part of a run must ask the questions that its parent asked; a different width is a `Divergence`.
+4. Runs come in the order of their levels; in a level, in the order of their parents; of one parent, in the order of the
+   choice that deviates, and of its pick. So a family is children in a row, of parents in a row, and so is what is left
+   of it when some were run. A search can be stopped between any two runs and go on elsewhere, in one piece or in many.
 
-The price is memory for one level and the next, some hundred bytes for a run: in memory while they are few, in files
-behind that (`SPILL`). `depth-first` (`sim.search.exhaustive`) runs the same schedules in another order, with none.
+`depth-first` (`sim.search.exhaustive`) runs the same schedules in another order, with no memory at all.
 
 This is iterative deepening as in Musuvathi and Qadeer's iterative context bounding (PLDI 2007), with deviations from
 FIFO in place of preemptions. They re-run the inner nodes of their tree for each level; this does not.
@@ -22,12 +26,18 @@ FIFO in place of preemptions. They re-run the inner nodes of their tree for each
 
 from __future__ import annotations
 
-import contextlib
+import base64
 import json
-import tempfile
-from typing import TYPE_CHECKING, Protocol, TypeVar
+import math
+import zlib
+from collections import deque
+from itertools import accumulate, islice
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+import attrs
 
 from sim.search.divergence import same_widths
+from sim.search.frontier import Outlook
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -45,77 +55,208 @@ class Walked(Protocol):
 
 
 R = TypeVar("R", bound=Walked)
-SPILL = 1 << 24
-"""Characters of one level that are kept in memory; more go to a file."""
+FULL = 256
+"""Children of a family, at the most, unless a parent alone has more."""
+MOST = 64
+"""Families for the children of one parent."""
+
+
+@attrs.frozen
+class Family:
+    """A piece: children in a row, of parents in a row.
+
+    Attributes:
+        first: the picks of the first of them, up to its last deviation. None: the schedule without deviations.
+        schedules: how many they are.
+        share: the part of all orders that they and all that is made from them come to, if each pick of a choice led
+            to as many.
+        parents: lines of JSON, compressed: of each parent the picks up to its last deviation, and all widths.
+    """
+
+    first: tuple[int, ...] | None
+    schedules: int
+    share: float
+    parents: bytes = attrs.field(repr=False)
+
+    @property
+    def level(self) -> int:
+        """See `Piece`: the deviations of each of them."""
+        return sum(pick != 0 for pick in self.first or ())
+
+    @property
+    def key(self) -> tuple[int, ...]:
+        """See `Piece`: the number of deviations; then where they are, and what is picked there."""
+        flat = [number for place, pick in enumerate(self.first or ()) if pick for number in (place, pick)]
+        return (len(flat) // 2, *flat)
+
+    def to_json(self) -> list[Any]:
+        """See `Piece`."""
+        return [self.first, self.schedules, self.share, base64.b85encode(self.parents).decode()]
+
+    @classmethod
+    def from_json(cls, record: Any) -> Family:
+        """The family that `to_json` made a record of."""
+        first, schedules, share, parents = record
+        if first is not None:
+            first = tuple(first)
+        return cls(first, int(schedules), float(share), base64.b85decode(parents))
+
+
+EVERYTHING = Family(None, 1, 1.0, b"")
 
 
 class Deepening:
-    """The policy "exhaustive" (see `sim.search.policy`)."""
+    """The policy "exhaustive" (see `sim.search.policy`).
 
-    def __init__(self) -> None:
+    Args:
+        below: the families to run, of one level. None: everything; that is, the first one and all that it leads to.
+    """
+
+    def __init__(self, below: Sequence[Family] | None = None) -> None:
         self.complete = False
+        self._whole = below is None
+        self._waiting = deque((EVERYTHING,) if below is None else below)
+        self._open: _Open | None = None
+        self._made = Nursery()
+        self._known = sum(family.schedules for family in self._waiting)
+        self._share = sum(family.share for family in self._waiting)
 
     def runs(self, play: Callable[[Sequence[int]], R]) -> Iterator[R]:
         """Every run there is, level by level."""
-        with contextlib.ExitStack() as stack:
-            run = play(())
-            level = stack.enter_context(Level())
-            level.put(run.choices, 0)
-            self.complete = not level.left
-            yield run
-            while level.left:
-                deeper = stack.enter_context(Level())
-                for picks, widths in level:
-                    for forced in children(picks, widths):
-                        run = play(forced)
-                        same_widths(widths[: len(forced)], run.choices)
-                        deeper.put(run.choices, len(forced))
-                        level.left -= 1
-                        self.complete = not level.left and not deeper.left
-                        yield run
-                level.close()
-                level = deeper
+        while self._waiting:
+            self._open = _Open(self._waiting.popleft())
+            for forced, widths in self._open:
+                run = play(forced)
+                same_widths(widths[: len(forced)], run.choices)
+                self._known += self._made.put(run.choices, len(forced)) - 1
+                self._share -= math.prod(1 / choice.width for choice in run.choices)
+                self.complete = not self._open.left and not self._waiting and not self._made
+                yield run
+            self._open = None
+            if self._whole:
+                self._waiting += self._made.take(unless=bool(self._waiting))
+
+    def outlook(self) -> Outlook:
+        """See `Policy`."""
+        return Outlook(self._known, max(self._share, 0.0))
+
+    def left(self) -> list[Family]:
+        """See `sim.search.policy.Divisible`. It can be asked once."""
+        rest = self._open.rest() if self._open is not None else ()
+        return [*rest, *self._waiting, *self._made.take()]
 
 
-def children(picks: Sequence[int], widths: Sequence[int]) -> Iterator[tuple[int, ...]]:
-    """The forced picks of each schedule that deviates once more than `picks`, behind them."""
-    for position in range(len(picks), len(widths)):
+class _Open:
+    """A family that is being run: an iterator over its children, and the widths that their parents had."""
+
+    def __init__(self, family: Family) -> None:
+        self.left = family.schedules
+        self._share = family.share
+        self._first = family.first
+        self._parents = _lines(family.parents)
+        self._number = 0
+
+    def __iter__(self) -> Iterator[tuple[tuple[int, ...], Sequence[int]]]:
+        if self._first is None:
+            self.left = 0
+            yield (), ()
+            return
+        while self.left:
+            picks, widths = self._parents[self._number]
+            for forced in children(picks, widths, self._first):
+                if not self.left:
+                    return
+                self.left -= 1
+                self._share -= math.prod(1 / width for width in widths[: len(forced)])
+                self._first = forced
+                yield forced, widths
+            self._first = None
+            self._number += 1
+
+    def rest(self) -> tuple[Family, ...]:
+        """What was not run yet."""
+        if not self.left:
+            return ()
+        for number in range(self._number, len(self._parents)):
+            for first in children(*self._parents[number], self._first):
+                if first != self._first:
+                    text = _text(self._parents[number:])
+                    return (Family(first, self.left, max(self._share, 0.0), text),)
+            self._first = None
+        raise AssertionError("a family has fewer children than it says")
+
+
+class Nursery:
+    """Makes families of runs, which come in their order."""
+
+    def __init__(self) -> None:
+        self._parents: list[tuple[Sequence[int], Sequence[int]]] = []
+        self._children = 0
+        self._families: list[Family] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._parents or self._families)
+
+    def put(self, made: Sequence[Choice], behind: int) -> int:
+        """Add a run whose last deviation is the choice in front of number `behind`. Returns how many children it has."""
+        added = sum(choice.width - 1 for choice in made[behind:])
+        if added:
+            if self._children + added > FULL:
+                self._close()
+            self._parents.append(([choice.pick for choice in made[:behind]], [choice.width for choice in made]))
+            self._children += added
+        return added
+
+    def take(self, *, unless: bool = False) -> list[Family]:
+        """The families, in order; those that have room for more only with `unless` false."""
+        if self._parents and not unless:
+            self._close()
+        families, self._families = self._families, []
+        return families
+
+    def _close(self) -> None:
+        """Make families of what is there. Only a parent that has too many for one has several, each with its line."""
+        if not self._parents:
+            return
+        text = _text(self._parents)
+        if self._children <= FULL:
+            share = sum(volume for parent in self._parents for _, volume in _brood(*parent))
+            self._families.append(Family(next(children(*self._parents[0])), self._children, share, text))
+        else:
+            brood = (child for parent in self._parents for child in _brood(*parent))
+            while some := list(islice(brood, max(FULL, self._children // MOST))):
+                self._families.append(Family(some[0][0], len(some), sum(volume for _, volume in some), text))
+        self._parents, self._children = [], 0
+
+
+def children(
+    picks: Sequence[int], widths: Sequence[int], first: tuple[int, ...] | None = None
+) -> Iterator[tuple[int, ...]]:
+    """The forced picks of each schedule that deviates once more than `picks`, behind them.
+
+    Args:
+        picks: a parent's, up to its last deviation.
+        widths: of all its choices.
+        first: the child to begin with. None: with the first.
+    """
+    begin = len(picks) if first is None else len(first) - 1
+    for position in range(begin, len(widths)):
         behind = (*picks, *(0 for _ in range(len(picks), position)))
-        for pick in range(1, widths[position]):
+        for pick in range(1 if first is None or position > begin else first[-1], widths[position]):
             yield (*behind, pick)
 
 
-class Level:
-    """The runs of one level that have children, in the order in which they were made: written once, then read once.
+def _brood(picks: Sequence[int], widths: Sequence[int]) -> Iterator[tuple[tuple[int, ...], float]]:
+    """Each child of a parent, and its share."""
+    volumes = list(accumulate(widths, lambda volume, width: volume / width, initial=1.0))
+    for forced in children(picks, widths):
+        yield forced, volumes[len(forced)]
 
-    Attributes:
-        left: how many children they have that were not run yet.
-    """
 
-    def __init__(self) -> None:
-        self.left = 0
-        self._file = tempfile.SpooledTemporaryFile(max_size=SPILL, mode="w+", encoding="ascii")  # noqa: SIM115 - close() does
+def _text(parents: Sequence[tuple[Sequence[int], Sequence[int]]]) -> bytes:
+    lines = "".join(json.dumps(parent, separators=(",", ":")) + "\n" for parent in parents)
+    return zlib.compress(lines.encode(), 1)
 
-    def __enter__(self) -> Level:
-        return self
 
-    def __exit__(self, *exc: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Forget them."""
-        self._file.close()
-
-    def put(self, made: Sequence[Choice], behind: int) -> None:
-        """Add a run whose last deviation is the choice in front of number `behind`."""
-        added = sum(choice.width - 1 for choice in made[behind:])
-        if added:
-            picks = [choice.pick for choice in made[:behind]]
-            self._file.write(json.dumps((picks, [choice.width for choice in made]), separators=(",", ":")) + "\n")
-            self.left += added
-
-    def __iter__(self) -> Iterator[tuple[tuple[int, ...], list[int]]]:
-        self._file.seek(0)
-        for line in self._file:
-            picks, widths = json.loads(line)
-            yield tuple(picks), widths
+def _lines(text: bytes) -> list[tuple[Sequence[int], Sequence[int]]]:
+    return [tuple(json.loads(line)) for line in zlib.decompress(text).splitlines()] if text else []

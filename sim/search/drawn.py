@@ -44,6 +44,9 @@ class Drawn:
         self.complete = False
         self._seed = seed
 
+    def outlook(self) -> None:
+        """See `Policy`: nobody knows."""
+
     def runs(self, play: Play) -> Iterator[Run]:
         """Runs without end, or until every schedule was run.
 

@@ -11,13 +11,14 @@ from sim.errors import Divergence, UsageError
 from sim.registry import find_scenario, name_of
 from sim.search.classes import Classes
 from sim.search.elsewhere import Elsewhere, find_anywhere, find_here, recorded_with
+from sim.search.frontier import Outlook
 from sim.search.isolation import IsolationCheck
-from sim.search.policy import POLICIES
-from sim.search.reduction import ISOLATED, chosen
+from sim.search.question import DEFAULT_MAX_CHOICES, GRANULARITIES, SEARCHES, Question, one_of, reported
+from sim.search.reduction import ISOLATED
 from sim.search.report import Bound
 from sim.search.runner import Runner
 from sim.search.schedule import Schedule
-from sim.search.shrink import Shrinker
+from sim.search.shrink import shrink_all
 from sim.search.states import States, knowledge_of
 from sim.search.tally import Tally
 from sim.world.watchdog import Watchdog
@@ -30,25 +31,33 @@ if TYPE_CHECKING:
     from sim.search.policy import Policy
     from sim.search.report import Report
     from sim.search.runner import Run
-    from sim.world.choices import Decide
-    from sim.world.footprint import Watch
 
-SEARCHES = tuple(POLICIES)
-GRANULARITIES = ("turn", "iteration")
-DEFAULT_MAX_RUNS = 1_000_000
-DEFAULT_MAX_CHOICES = 10_000
 PROGRESS_EVERY = 0.1
 """Real seconds between two calls of a progress callback."""
 
 
 @attrs.frozen
 class Progress:
-    """How far a search is: runs so far, real seconds so far, distinct outcomes so far, discoveries so far."""
+    """How far a search is.
+
+    Attributes:
+        runs: so far.
+        seconds: real seconds so far.
+        outcomes: distinct ones so far.
+        discoveries: so far.
+        frontier: how many schedules are known that were not run yet. None: nobody knows.
+        share: which part of all orders those and all behind them come to, at a guess: as if each pick of a choice led
+            to as many. None: there is nothing to guess by.
+        states: distinct ones so far. None: they are not told apart.
+    """
 
     runs: int
     seconds: float
     outcomes: int
     discoveries: int
+    frontier: int | None = None
+    share: float | None = None
+    states: int | None = None
 
 
 def explore(
@@ -65,7 +74,7 @@ def explore(
     max_seconds: float | None = None,
     horizon: float | None = None,
     faults: Mapping[str, int] | None = None,
-    reduce: Sequence[str] = (),
+    reduce: Sequence[str] | str = (),
     check_isolation: bool = False,
     symmetry: bool = False,
     on_progress: Callable[[Progress], None] | None = None,
@@ -107,82 +116,50 @@ def explore(
         NotIsolated: the scenario declares that connections are isolated, and they are not.
         BoundaryError: the code under test reached for something real.
     """
+    question = Question(
+        params=params,
+        search=search,
+        seed=seed,
+        granularity=granularity,
+        stop_early=stop_early,
+        max_runs=max_runs,
+        max_choices=max_choices,
+        max_seconds=max_seconds,
+        horizon=horizon,
+        faults=faults,
+        reduce=reduce,
+        symmetry=symmetry,
+        check_isolation=check_isolation,
+    )
     found = find_scenario(scenario) if isinstance(scenario, str) else scenario
     subject = find_anywhere(server) if isinstance(server, str) else server
-    _one_of("search", search, SEARCHES)
-    if granularity is not None:
-        _one_of("granularity", granularity, GRANULARITIES)
-    for name, value in (
-        ("max_runs", max_runs),
-        ("max_choices", max_choices),
-        ("max_seconds", max_seconds),
-        ("horizon", horizon),
-    ):
-        if value is not None and not value > 0:
-            raise UsageError(f"{name}={value!r} is not above 0. Leave it out to have no bound of your own.")
-    entry = POLICIES[search]
-    if max_runs is None:
-        max_runs = DEFAULT_MAX_RUNS if entry.samples is None else entry.samples
-    if stop_early is None:
-        stop_early = entry.samples is not None
-    reductions = chosen(reduce)
-    settings = {
-        "params": dict(params or {}),
-        "search": search,
-        "seed": seed,
-        "granularity": granularity,
-        "stop_early": stop_early,
-        "max_runs": max_runs,
-        "max_choices": max_choices,
-        "max_seconds": max_seconds,
-        "horizon": horizon,
-        "faults": faults,
-        "reduce": reductions,
-        "symmetry": symmetry,
-    }
     if isinstance(subject, Elsewhere):
         found.arguments(params)
-        there = subject.explore(scenario, on_progress, **settings, check_isolation=check_isolation)
-        return attrs.evolve(there, scenario=found)
-    runner = Runner(found, subject, params=params, granularity=granularity, horizon=horizon, faults=faults)
-    if reductions and (runner.settings.faults or runner.settings.arrivals != "single"):
-        raise UsageError(
-            f"--reduce {','.join(reductions)} knows nothing of faults and of segments that arrive together yet. Search "
-            "without it, or without them: --faults ''."
-        )
-    if reductions and entry.samples is not None:
-        raise UsageError(f"--reduce {','.join(reductions)} is for a search that is exhaustive, and {search!r} is not.")
-    if symmetry and "states" not in reductions:
-        raise UsageError("symmetry is a way to tell states apart: it needs --reduce states.")
-    if len(reductions) > 1:
-        raise UsageError(
-            f"--reduce {','.join(reductions)}: they cannot be combined yet. Name one: classes where few steps meet, states "
-            "where connections are many and alike."
-        )
+        return attrs.evolve(subject.explore(scenario, on_progress, **question.settings), scenario=found)
+    runner = question.runner(found, subject)
     states = (
-        States(past=found.past, knowledge=knowledge_of(subject), symmetry=symmetry) if "states" in reductions else None
+        States(past=found.past, knowledge=knowledge_of(subject), symmetry=symmetry)
+        if "states" in question.reduce
+        else None
     )
     tally = Tally(runner, merging=states is not None)
     policy: Policy
-    if "classes" in reductions:
+    if "classes" in question.reduce:
         policy = Classes(isolated=found.isolated)
     elif states is not None:
-        policy = states.wrap(lambda: entry.make(seed))
+        policy = states.wrap(lambda: question.entry.make(seed))
     else:
-        policy = entry.make(seed)
+        policy = question.entry.make(seed)
+    play = question.play(runner, states)
     isolation: IsolationCheck | None = None
-
-    def play(forced: Sequence[int], decide: Decide | None = None, *, watch: Watch | None = None) -> Run:
-        lookout = states.lookout(forced) if states is not None else None
-        return runner.run(forced, decide=decide, limit=max_choices, watch=watch, lookout=lookout)
-
+    if check_isolation:
+        if not (found.isolated and isinstance(policy, Classes)):
+            raise UsageError(_NOTHING_DECLARED.format(found.name))
+        isolation = IsolationCheck(found.name, subject.requirement, play)
+    part, shrink_runs = tally.part, 0
     bound: Bound | None = None
     started = shown = time.perf_counter()
     with runner.session(), Watchdog():
-        if check_isolation:
-            if not (found.isolated and isinstance(policy, Classes)):
-                raise UsageError(_NOTHING_DECLARED.format(found.name))
-            isolation = IsolationCheck(found.name, subject.requirement, play)
         for run in policy.runs(play):
             tally.add(run)
             if isolation is not None:
@@ -190,56 +167,41 @@ def explore(
             now = time.perf_counter()
             if on_progress is not None and now - shown >= PROGRESS_EVERY:
                 shown = now
-                on_progress(Progress(tally.runs, now - started, len(tally.outcomes), len(tally.found)))
-            if stop_early and tally.found:
+                ahead = policy.outlook() or Outlook(None, None)
+                known = len(states) if states is not None else None
+                on_progress(Progress(part.runs, now - started, len(part.outcomes), len(part.found), *ahead, known))
+            if question.stop_early and part.found:
                 break
-            if tally.runs >= max_runs:
-                bound = Bound("max-runs", max_runs, "raise --max-runs")
-            elif max_seconds is not None and now - started >= max_seconds:
-                bound = Bound("max-seconds", max_seconds, "raise --max-seconds")
-            else:
-                continue
-            if not policy.complete:
+            bound = question.stopped_by(part, now - started)
+            if bound is not None and not policy.complete:
                 break
-            bound = None
         tally.finish()
-        if not policy.complete and (reductions or not entry.shortest_first):
-            tally.shrink(Shrinker(play))
-    complete = policy.complete and not tally.cut
-    if policy.complete and tally.cut:
-        bound = (
-            Bound("max-choices", max_choices, "raise --max-choices")
-            if tally.cut == "max-choices"
-            else Bound("horizon", runner.settings.horizon, "raise --horizon (virtual seconds)")
-        )
-    report = tally.report(
-        complete=complete,
+        if not policy.complete and (question.reduce or not question.entry.shortest_first):
+            shrink_runs = shrink_all(runner, part, play)
+    report = question.report(
+        runner,
+        part,
+        finished=policy.complete,
         bound=bound,
         seconds=time.perf_counter() - started,
-        settings=settings,
-        states=len(states) if states is not None else None,
-        blind=states.blind if states is not None else {},
+        shrink_runs=shrink_runs,
     )
-    if not isinstance(policy, Classes):
-        return attrs.evolve(report, reduce=reductions) if reductions else report
-    return attrs.evolve(
-        report,
-        reduce=reductions,
-        abandoned=policy.abandoned,
-        assumes=(ISOLATED,) if found.isolated else (),
-        swaps=isolation.swaps if isolation is not None else None,
-    )
+    if states is not None:
+        report = attrs.evolve(report, states=len(states), blind=states.blind)
+    if isinstance(policy, Classes):
+        report = attrs.evolve(
+            report,
+            abandoned=policy.abandoned,
+            assumes=(ISOLATED,) if found.isolated else (),
+            swaps=isolation.swaps if isolation is not None else None,
+        )
+    return attrs.evolve(report, reduce=question.reduce)
 
 
 _NOTHING_DECLARED = (
     "there is nothing to check: --check-isolation is for --reduce classes and a scenario that declares isolated=True, "
     "which {} does not or was not asked with. Leave it out, or name both."
 )
-
-
-def _one_of(what: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise UsageError(f"{what} {value!r} does not exist. There are: {', '.join(allowed)}.")
 
 
 def replay(
@@ -278,7 +240,7 @@ def replay(
     ):
         if name != asked:
             raise UsageError(f"the schedule is of the {what} {name!r}, and this is {asked!r}. Replay it with its own.")
-    _one_of("granularity", schedule.granularity, GRANULARITIES)
+    one_of("granularity", schedule.granularity, GRANULARITIES)
     runner = Runner(
         found,
         subject,
@@ -326,7 +288,9 @@ def replayed(schedule: Schedule, *, scenario: Scenario | None = None, server: Su
     runner, run = replay(schedule, scenario=scenario, server=server)
     tally = Tally(runner)
     tally.add(run, sampled=False)
-    return tally.report(
+    return reported(
+        runner,
+        tally.part,
         complete=False,
         bound=Bound("replay", 1, "search instead"),
         seconds=time.perf_counter() - started,

@@ -3,101 +3,68 @@
 Theory of operation
 ===================
 
-The unit of work is one subject: the scenario's name, the subject's requirement and the settings of the search go out,
-a `Report` comes back. All of that is plain data. A scenario holds functions, which do not travel: the worker finds it
-by name, and the report comes back without it and gets it again here. What cannot be found by name (a scenario made in
-a notebook cell, a subject made by hand) is explored in this process.
+Every subject is a search, and all share one executor: whoever is free gets the next work of the first search that has
+some. So subjects end about in their order, and the last ones leave nobody idle. Most searches are taken to pieces
+(`sim.search.spread`): what travels is the scenario's name, the subject's requirement, the settings and some pieces;
+back come counts and schedules. A search that cannot be taken to pieces (one that draws, one with a reduction, one in
+another environment) travels as a whole. A scenario holds functions, which do not travel: the worker finds it by name.
+What cannot be found by name (a scenario made in a notebook cell, a subject made by hand) is explored in this process.
 
 Rules for this file:
 
-1. A report is the same whoever made it: here, in a worker, on another machine.
-2. Workers of the default pool never outlive this process and never print: each holds the read end of a pipe whose
-   write end only this process has, and exits the moment that it is closed. So an interrupt ends them in the middle of
-   a run, and so does `kill -9` of this process. They ignore SIGINT, which a terminal sends to everybody.
-3. An error of one subject does not stop the others. It is told to `on_error` as it comes, or raised at the end.
-
-Progress travels through a pipe that only the default pool has (one write is smaller than PIPE_BUF, so writers need no
-lock that could die with its holder); with an executor of your own, `on_report` is the progress. Start method `spawn`:
-a worker imports everything anew, and nothing that this process did leaks in.
+1. A report is the same whoever made it: here, in a worker, on another machine, or in several processes of which the
+   first were killed.
+2. An error of one subject does not stop the others. It is told to `on_error` as it comes, or raised at the end.
+3. Work whose worker died is done again, and again, unless it is always that work's worker that dies.
 """
 
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
-import os
-import signal
-import threading
-from concurrent.futures import FIRST_COMPLETED, Executor, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from sim.errors import SimError, UsageError
 from sim.registry import find_scenario, name_of
+from sim.search import checkpoint as checkpoints
 from sim.search.elsewhere import Elsewhere, find_anywhere
 from sim.search.explore import explore
+from sim.search.pool import Pool, default_workers, died, worker_pool, workers_of
+from sim.search.question import Question
+from sim.search.spread import Search
+from sim.search.unit import Bench, Done, Unit, Whole, portable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
-    from concurrent.futures import Future
-    from multiprocessing.connection import Connection
+    from collections.abc import Callable, Iterator, Sequence
+    from os import PathLike
 
     from sim.check.scenario import Scenario
     from sim.check.subject import Subject
     from sim.search.explore import Progress
     from sim.search.report import Report
 
-
-T = TypeVar("T")
-
-
-@attrs.frozen
-class Task:
-    """One unit of work. It pickles, and so does what it returns.
-
-    Attributes:
-        scenario: a name, or `module:attribute`.
-        server: a requirement, or a subject in an environment of its own, for whose process the worker then waits.
-        settings: keyword arguments of `explore`.
-    """
-
-    scenario: str
-    server: str | Elsewhere
-    settings: dict[str, Any]
-
-    def __call__(self) -> Report:
-        """Search, in whatever process this is. The report comes without its scenario and subject."""
-        teller = _teller
-        name = self.server if isinstance(self.server, str) else self.server.requirement
-        tell = (lambda progress: teller.send((name, progress))) if teller is not None else None
-        report = explore(self.scenario, server=self.server, on_progress=tell, **self.settings)
-        return strip(report)
-
-
-def strip(report: Report) -> Report:
-    """A report that can travel: without its scenario and subject, which are found again by name."""
-    return attrs.evolve(report, scenario=cast("Any", None), subject=None)
-
-
-def portable(subject: Subject) -> str | Elsewhere:
-    """A subject as it travels: by its name, unless that leads to another one."""
-    return subject if isinstance(subject, Elsewhere) else subject.requirement
-
-
-_teller: Connection | None = None
-"""In a worker of the default pool: where progress goes. Set once, when the worker begins."""
+UNIT_SECONDS = 0.5
+"""About so many real seconds takes a unit: long beside what it costs to give one out, and short beside a search."""
+FAR_UNIT_SECONDS = 2.0
+"""The same on an executor that is not ours: giving out may cost more there, and every unit sets itself up anew."""
+ALONE = 1.0
+"""Real seconds for which a single search is done in this process, before it is worth it to start others."""
+LIVES = 5
+"""How many workers a unit may see die, if other units come back."""
+LIVES_AT_FIRST = 2
+"""The same as long as none has come back."""
 
 
 def explore_many(
     scenario: Scenario | str,
     servers: Sequence[Subject | str],
     *,
-    jobs: int | None = None,
+    workers: int | None = None,
     executor: Executor | None = None,
-    at_once: int | None = None,
+    checkpoint: str | PathLike[str] | None = None,
     on_progress: Callable[[str, Progress], None] | None = None,
     on_report: Callable[[Report], None] | None = None,
     on_error: Callable[[str, SimError], None] | None = None,
@@ -107,175 +74,262 @@ def explore_many(
 
     Args:
         scenario: as for `explore`.
-        servers: subjects or requirements; each is one unit of work.
-        jobs: processes of the default pool; never more than processors and subjects. None: as many as make sense;
-            1: this process does the work.
-        executor: an executor of your own to spread the work over, such as Dask's `Client.get_executor()`, or a
-            `worker_pool` that does other work, too.
-        at_once: how many units of work the executor is given at a time, so that work of your own, which `on_report` may
-            submit, need not wait behind all of them. None: all.
-        on_progress: called with a requirement and its progress; from another thread if there are workers.
+        servers: subjects or requirements.
+        workers: how many units of work are done at a time. Without an executor, so many processes; 1: this process does
+            the work. None: as many as the executor says that it has, or as there are processors.
+        executor: an executor of your own to spread the work over, such as Dask's `Client.get_executor()`.
+        checkpoint: a file in which to keep what was done, so that the same call goes on where this one was killed. It
+            is made if it does not exist.
+        on_progress: called with a requirement and its progress.
         on_report: called with each report as it is finished.
         on_error: called with a requirement and the error that ended its search. None: the first is raised at the end.
         **settings: of the search, as for `explore`.
 
     Returns:
-        The reports in the order of `servers`, without those that ended in an error.
+        The reports in the order of `servers`, without those that ended in an error. They do not depend on how many
+        workers there were, nor on which executor.
 
     Raises:
         SimError: the first error, in the order of `servers`, if there is no `on_error`.
+        UsageError: a bad value, an unknown name, a checkpoint of another search.
     """
+    default_workers(workers)
     found = find_scenario(scenario) if isinstance(scenario, str) else scenario
     subjects = [find_anywhere(s) if isinstance(s, str) else s for s in servers]
     name = scenario if isinstance(scenario, str) else name_of(found)
-    named = [i for i, server in enumerate(servers) if name is not None and isinstance(server, (str, Elsewhere))]
-    tasks = {i: Task(str(name), portable(subjects[i]), settings) for i in named}
-    tell = on_progress if on_progress is not None else _nobody
-    reports: dict[int, Report] = {}
-    errors: dict[int, SimError] = {}
+    told = _Told(found, subjects, on_progress, on_report, on_error)
+    at_once = (
+        workers if workers is not None else workers_of(executor) if executor is not None else default_workers(None)
+    )
+    alone = executor is None and at_once == 1
+    searches: dict[int, Search] = {}
+    wholes: dict[int, Whole] = {}
+    here: list[int] = []
+    for number, server in enumerate(servers):
+        with told.errors_of(number):
+            subject, question = subjects[number], Question(**settings)
+            named = name is not None and isinstance(server, (str, Elsewhere)) and not alone
+            pieces = question.cut is not None and not isinstance(subject, Elsewhere)
+            if checkpoint is not None and not pieces:
+                raise UsageError(_IN_ONE_PIECE.format(subject.requirement))
+            if checkpoint is not None or (named and pieces):
+                searches[number] = Search(found, subject, question, str(name))
+            elif named:
+                wholes[number] = Whole(str(name), portable(subject), settings)
+            if not named:
+                here.append(number)
+    with contextlib.ExitStack() as stack:
+        journal: checkpoints.Checkpoint | None = None
+        if checkpoint is not None and searches:
+            known = list(searches.values())
+            if name is None or len({search.server for search in known}) < len(known):
+                raise UsageError(
+                    "a checkpoint is for scenarios that can be found by name, and names each server once. Give the "
+                    "scenario as module:attribute."
+                )
+            journal = stack.enter_context(checkpoints.opened(Path(checkpoint)))
+            journal.resume(checkpoints.identity(found, name, Question(**settings), known), known)
+        spread = _Spread(told, journal, at_once)
+        away = {number: search for number, search in searches.items() if number not in here}
+        if (executor is None or isinstance(executor, Pool)) and len(away) == 1 and not wholes:
+            spread.here(away, seconds=ALONE)
+        if wholes or not all(search.over for search in away.values()):
+            pool = executor
+            if pool is None:
+                pool = stack.enter_context(worker_pool(at_once, on_progress=told.progress))
+            spread.there(away, wholes, pool)
+        for number in here:
+            if number in searches:
+                spread.here({number: searches[number]})
+            else:
+                told.explore(number, settings)
+    return told.reports()
 
-    def done(number: int, make: Callable[[], Report]) -> None:
+
+_IN_ONE_PIECE = (
+    "--checkpoint is for searches that can be taken to pieces, and the one on {} cannot: searches that draw, reductions "
+    "and servers in an environment of their own are done in one go. Leave it out, or search exhaustively without them."
+)
+
+
+class _Told:
+    """Who asked, and what they were told."""
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        subjects: Sequence[Subject],
+        on_progress: Callable[[str, Progress], None] | None,
+        on_report: Callable[[Report], None] | None,
+        on_error: Callable[[str, SimError], None] | None,
+    ) -> None:
+        self._scenario = scenario
+        self._subjects = subjects
+        self._on_progress = on_progress
+        self._on_report = on_report
+        self._on_error = on_error
+        self._reports: dict[int, Report] = {}
+        self._errors: dict[int, SimError] = {}
+
+    def progress(self, server: str, progress: Progress) -> None:
+        if self._on_progress is not None:
+            self._on_progress(server, progress)
+
+    def report(self, number: int, report: Report) -> None:
+        report = attrs.evolve(report, scenario=self._scenario, subject=self._subjects[number])
+        self._reports[number] = report
+        if self._on_report is not None:
+            self._on_report(report)
+
+    def error(self, number: int, error: SimError) -> None:
+        self._errors[number] = error
+        if self._on_error is not None:
+            self._on_error(self._subjects[number].requirement, error)
+
+    @contextlib.contextmanager
+    def errors_of(self, number: int) -> Iterator[None]:
         try:
-            report = attrs.evolve(make(), scenario=found, subject=subjects[number])
+            yield
         except SimError as exc:
-            errors[number] = exc
-            if on_error is not None:
-                on_error(subjects[number].requirement, exc)
+            self.error(number, exc)
+
+    def explore(self, number: int, settings: dict[str, Any]) -> None:
+        """Do a whole search in this process, in one go."""
+        subject = self._subjects[number]
+        server = subject.requirement
+        report: Report | None = None
+        with self.errors_of(number):
+            report = explore(self._scenario, server=subject, on_progress=lambda p: self.progress(server, p), **settings)
+        if report is not None:
+            self.report(number, report)
+
+    def reports(self) -> list[Report]:
+        if self._errors and self._on_error is None:
+            raise self._errors[min(self._errors)]
+        return [self._reports[number] for number in sorted(self._reports)]
+
+
+class _Spread:
+    """Gives out units, and takes back what comes of them."""
+
+    def __init__(self, told: _Told, journal: checkpoints.Checkpoint | None, at_once: int) -> None:
+        self._told = told
+        self._journal = journal
+        self._at_once = at_once
+        self._ended: set[int] = set()
+        self._any_came = False
+
+    def here(self, searches: dict[int, Search], *, seconds: float | None = None) -> None:
+        """Do the units in this process: all, or those of about so many seconds."""
+        for number, search in searches.items():
+            before = search.seconds
+            with contextlib.closing(Bench(search.runner)) as bench:
+                while seconds is None or search.seconds - before < seconds:
+                    unit = search.take(1, UNIT_SECONDS)
+                    self._look(number, search)
+                    if unit is None:
+                        break
+                    try:
+                        result: Done | SimError = bench.do(unit)
+                    except SimError as exc:
+                        result = exc
+                    self._came(number, search, unit, result)
+
+    def there(self, searches: dict[int, Search], wholes: dict[int, Whole], executor: Executor) -> None:
+        """Give the work to an executor. One more than it can do is on its way, so that nobody waits for us."""
+        seconds = UNIT_SECONDS if isinstance(executor, Pool) else FAR_UNIT_SECONDS
+        waiting = dict(sorted(wholes.items()))
+        running: dict[Future[Any], _Out] = {}
+        try:
+            while True:
+                for number in sorted({*searches, *waiting}):
+                    while len(running) <= self._at_once:
+                        work: Unit | Whole | None
+                        if number in waiting:
+                            work = waiting.pop(number)
+                        elif number in searches:
+                            work = searches[number].take(self._at_once, seconds)
+                        else:
+                            work = None
+                        if work is None:
+                            break
+                        running[executor.submit(work)] = _Out(number, work)
+                    if number in searches:
+                        self._look(number, searches[number])
+                units = [out for out in running.values() if isinstance(out.work, Unit)]
+                if not running or (len(units) == len(running) and all(s.over for s in searches.values())):
+                    break
+                finished, _ = wait(running, return_when=FIRST_COMPLETED)
+                for future in finished:
+                    self._back(running.pop(future), future, searches, running, executor)
+        except BrokenExecutor as exc:
+            raise died(exc) from exc
+        finally:
+            for future in running:
+                future.cancel()
+
+    def _back(
+        self,
+        out: _Out,
+        future: Future[Any],
+        searches: dict[int, Search],
+        running: dict[Future[Any], _Out],
+        executor: Executor,
+    ) -> None:
+        """Take what came of some work; if that was its worker's death, give it out again."""
+        result = _result(future)
+        if isinstance(result, BrokenExecutor):
+            out.deaths += 1
+            if out.deaths < (LIVES if self._any_came else LIVES_AT_FIRST):
+                running[executor.submit(out.work)] = out
+                return
+            result = died(result)
+        self._any_came = True
+        if isinstance(out.work, Unit):
+            self._came(out.number, searches[out.number], out.work, result)
+        elif isinstance(result, SimError):
+            self._told.error(out.number, result)
         else:
-            reports[number] = report
-            if on_report is not None:
-                on_report(report)
+            self._told.report(out.number, result)
 
-    def search(number: int) -> Report:
-        subject = subjects[number]
-        return explore(found, server=subject, on_progress=lambda p: tell(subject.requirement, p), **settings)
+    def _came(self, number: int, search: Search, unit: Unit, result: Done | SimError) -> None:
+        if search.came(unit, result) and self._journal is not None and isinstance(result, Done):
+            self._journal.add(search.server, unit.below, result, search.seconds)
+        if not search.over:
+            self._told.progress(search.server, search.progress())
+        self._look(number, search)
 
-    processes = processes_for(len(tasks), jobs)
-    if tasks and executor is not None:
-        _spread(executor, tasks, done, at_once)
-    elif processes > 1:
-        with worker_pool(processes, on_progress=tell) as pool:
-            _spread(pool, tasks, done, at_once)
-    else:
-        tasks.clear()
-    for number in range(len(subjects)):
-        if number not in tasks:
-            done(number, partial(search, number))
-    if errors and on_error is None:
-        raise errors[min(errors)]
-    return [reports[number] for number in sorted(reports)]
+    def _look(self, number: int, search: Search) -> None:
+        """Tell of a search that is over, once."""
+        if not search.over or number in self._ended:
+            return
+        self._ended.add(number)
+        if search.error is not None:
+            self._told.error(number, search.error)
+        else:
+            with self._told.errors_of(number):
+                self._told.report(number, search.report())
 
 
-def processes_for(tasks: int, jobs: int | None) -> int:
-    """How many processes make sense for so many tasks, if `jobs` were asked for.
+@attrs.define
+class _Out:
+    """Work that somebody is doing, for the search of that number, and how many workers have died of it."""
 
-    Raises:
-        UsageError: `jobs` is not above 0.
-    """
-    if jobs is not None and jobs < 1:
-        raise UsageError(f"jobs={jobs!r} is not above 0.")
-    processors = os.cpu_count() or 1
-    return min(jobs if jobs is not None else processors, processors, tasks)
+    number: int
+    work: Unit | Whole
+    deaths: int = 0
 
 
-def _spread(
-    executor: Executor,
-    tasks: Mapping[int, Task],
-    done: Callable[[int, Callable[[], Report]], None],
-    at_once: int | None,
-) -> None:
-    """Do the tasks, and hand over each result as it comes."""
-    waiting = list(tasks.items())[::-1]
-    running: dict[Future[Report], int] = {}
-    try:
-        while waiting or running:
-            with _interrupts_held():
-                while waiting and (at_once is None or len(running) < at_once):
-                    number, task = waiting.pop()
-                    running[executor.submit(task)] = number
-            finished, _ = wait(running, return_when=FIRST_COMPLETED)
-            for future in sorted(finished, key=running.__getitem__):
-                done(running.pop(future), partial(result_of, future))
-    except BaseException:
-        for future in running:
-            future.cancel()
-        raise
-
-
-def result_of(future: Future[T]) -> T:
-    """What a worker has to say.
-
-    Raises:
-        SimError: the worker's own, or that it died.
-    """
+def _result(future: Future[Any]) -> Any:
+    """What came of some work; an error is returned."""
     try:
         return future.result()
-    except BrokenProcessPool as exc:
-        raise SimError(
-            f"a worker process died: {exc} The likeliest causes are the system's memory running out, and a script "
-            'that calls this without `if __name__ == "__main__":`. With jobs=1 everything is done in one process.'
-        ) from exc
-
-
-@contextlib.contextmanager
-def worker_pool(workers: int, *, on_progress: Callable[[str, Progress], None] | None = None) -> Iterator[Executor]:
-    """The default executor: processes that end with this one, and a thread that reads their progress.
-
-    Args:
-        workers: how many.
-        on_progress: called, in that thread, with a requirement and its progress.
-    """
-    context = multiprocessing.get_context("spawn")
-    told, teller = context.Pipe(duplex=False)
-    theirs, ours = context.Pipe(duplex=False)
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(teller, theirs))
-    reader = threading.Thread(target=_read, args=(told, on_progress or _nobody), name="asgi-sim progress", daemon=True)
-    reader.start()
-    try:
-        yield pool
-        pool.shutdown()
-    except BaseException:
-        ours.close()
-        pool.shutdown(cancel_futures=True)
-        raise
-    finally:
-        teller.close()
-        reader.join()
-        for end in (told, theirs, ours):
-            end.close()
-
-
-def _nobody(_server: str, _progress: Progress) -> None:
-    """Who is told of progress if nobody asked."""
-
-
-def _read(told: Connection, tell: Callable[[str, Progress], None]) -> None:
-    """Pass progress on until nobody is left who could tell of any."""
-    with contextlib.suppress(EOFError):
-        while True:
-            tell(*told.recv())
-
-
-def _begin(teller: Connection, alive: Connection) -> None:
-    """The first thing that a worker does (rule 2)."""
-    global _teller  # noqa: PLW0603 - one process, one pool
-    _teller = teller
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_live_with, args=(alive,), daemon=True).start()
-
-
-def _live_with(alive: Connection) -> None:
-    """Wait for the end of the process that started this one, and end at once."""
-    with contextlib.suppress(EOFError, OSError):
-        alive.recv_bytes()
-    os._exit(1)
-
-
-@contextlib.contextmanager
-def _interrupts_held() -> Iterator[None]:
-    """Hold back SIGINT in this thread; processes that are started meanwhile are born with it held back."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    except (SimError, BrokenExecutor) as exc:
+        return exc
+    except Exception as exc:
+        error = SimError(
+            f"some work came back with {type(exc).__name__}: {exc} The likeliest causes are workers that do not have "
+            "the same asgi-sim, and workers that died. With workers=1 everything is done in one process."
+        )
+        error.__cause__ = exc
+        return error

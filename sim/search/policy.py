@@ -7,6 +7,8 @@ Rules for this file, and for each policy:
 3. It is `complete` once every schedule was run, or was shown by a reduction to be equivalent to one that was; then,
    and only then, may a verdict be "holds". It says so before it yields the last run.
 4. It depends on nothing but its arguments and the runs: the same search is the same sequence of runs.
+5. A `Divisible` one can be taken to pieces: given some, it runs what they stand for, in its order, and can say between
+   any two runs which pieces are left. What one leaves, others explore, and together they run what one alone would have.
 
 There are two kinds. The *exhaustive* ones go from schedule to schedule in an order of their own. The *samplers* draw
 schedules, each in a way that its paper has found good at meeting bugs; what they share is in `sim.search.sampling`.
@@ -14,12 +16,13 @@ schedules, each in a way that its paper has found good at meeting bugs; what the
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from sim.search import deepening, exhaustive
 from sim.search.coverage import Coverage
-from sim.search.deepening import Deepening
+from sim.search.deepening import Deepening, Family
 from sim.search.drawn import Drawn
-from sim.search.exhaustive import Exhaustive
+from sim.search.exhaustive import Exhaustive, Prefix
 from sim.search.pct import Pct
 from sim.search.pos import Pos
 from sim.search.sampling import Sampling
@@ -28,6 +31,7 @@ from sim.search.uniform import Uniform
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from sim.search.frontier import Outlook, Piece
     from sim.search.runner import Run
     from sim.world.choices import Decide
     from sim.world.footprint import Watch
@@ -56,6 +60,32 @@ class Policy(Protocol):
         """Run schedules with `play` and yield the runs."""
         ...
 
+    def outlook(self) -> Outlook | None:
+        """Between two runs: what it has before it. None: it does not know."""
+        ...
+
+
+class Divisible(Policy, Protocol):
+    """A policy that can be taken to pieces (rule 5)."""
+
+    def left(self) -> Sequence[Piece]:
+        """Between two runs, and then no more: what is left."""
+        ...
+
+
+class Cut(NamedTuple):
+    """How a policy is taken to pieces.
+
+    Attributes:
+        everything: the piece that stands for all schedules.
+        below: the policy, for pieces that are neighbours and of one level.
+        read: a piece from its JSON record.
+    """
+
+    everything: Piece
+    below: Callable[[Sequence[Any]], Divisible]
+    read: Callable[[Any], Piece]
+
 
 class Entry(NamedTuple):
     """A policy in the list.
@@ -66,18 +96,29 @@ class Entry(NamedTuple):
         shortest_first: whether it comes to no schedule before it has run all that deviate less.
         samples: how many runs it makes unless it is told otherwise, for a sampler; it then also stops at its first
             discovery. None: the policy ends by itself.
+        cut: how it is taken to pieces, if it can be.
     """
 
     make: Callable[[int], Policy]
     summary: str
     shortest_first: bool = False
     samples: int | None = SAMPLES
+    cut: Cut | None = None
 
 
 POLICIES: dict[str, Entry] = {
-    "exhaustive": Entry(lambda _: Deepening(), "every schedule, fewest deviations first", True, None),
+    "exhaustive": Entry(
+        lambda _: Deepening(),
+        "every schedule, fewest deviations first",
+        shortest_first=True,
+        samples=None,
+        cut=Cut(deepening.EVERYTHING, Deepening, Family.from_json),
+    ),
     "depth-first": Entry(
-        lambda _: Exhaustive(), "every schedule, in order of their picks; needs no memory", False, None
+        lambda _: Exhaustive(),
+        "every schedule, in order of their picks; needs no memory",
+        samples=None,
+        cut=Cut(exhaustive.EVERYTHING, Exhaustive, Prefix.from_json),
     ),
     "random": Entry(lambda seed: Sampling(Uniform(), seed), "each pick with the same probability"),
     "pct": Entry(lambda seed: Sampling(Pct(), seed), "lanes by priority, with a few changes (PCT)"),

@@ -167,7 +167,7 @@ class Runner:
         """The error for a run that ended in an exception of the scenario's: a script, an invariant, `observe`."""
         frames = traceback.extract_tb(exc.__traceback__)
         frame = next((f for f in reversed(frames) if not f.filename.startswith(_ENGINE)), frames[-1])
-        again = replay_line(self.scenario, self.subject, self._schedule(picks))
+        again = replay_line(self.scenario, self.subject, self.schedule_of(picks))
         return SimError(
             f"a run of {self.scenario.name} on {self.subject.requirement} raised {type(exc).__name__}: {exc} (at "
             f"{frame.filename}:{frame.lineno}: {frame.line}). The likeliest cause is a script that does not expect "
@@ -219,9 +219,10 @@ class Runner:
 
     def schedule(self, run: Run) -> Schedule:
         """The run's schedule, with everything that a replay needs."""
-        return self._schedule(run.picks)
+        return self.schedule_of(run.picks)
 
-    def _schedule(self, picks: tuple[int, ...]) -> Schedule:
+    def schedule_of(self, picks: tuple[int, ...]) -> Schedule:
+        """The same, of a run that has these picks."""
         params = {k: v for k, v in self.arguments.items() if v != self._defaults[k]}
         return Schedule(
             self.scenario.name,

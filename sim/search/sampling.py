@@ -47,6 +47,9 @@ class Sampling:
         self._sampler = sampler
         self._seed = seed
 
+    def outlook(self) -> None:
+        """See `Policy`: nobody knows."""
+
     def runs(self, play: Play) -> Iterator[Run]:
         """Runs without end, or until every schedule was run."""
         seen = Seen()

@@ -37,14 +37,16 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sim.errors import Divergence, SimError
 from sim.search.deepening import Deepening
+from sim.search.part import Best
 from sim.search.schedule import essential
 from sim.world.choices import Choice
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from sim.search.part import Part
     from sim.search.policy import Play
-    from sim.search.runner import Rank, Run
+    from sim.search.runner import Rank, Run, Runner
     from sim.world.choices import Decide
 
 DOWN = 300
@@ -71,6 +73,22 @@ class _Tried(NamedTuple):
 
 class _OutOfBudget(Exception):  # noqa: N818 - an end, not an error
     """So many runs were allowed, and are used up."""
+
+
+def shrink_all(runner: Runner, part: Part, play: Play) -> int:
+    """Put in place of each run that breaks something the simplest that breaks the same. Returns how many runs it took.
+
+    Args:
+        runner: who runs and judges; inside its session.
+        part: what was found.
+        play: plays a schedule.
+    """
+    shrinker = Shrinker(play)
+    for name, best in sorted(part.found.items(), key=lambda item: item[1].rank):
+        run = shrinker.shrink(runner.run(best.picks), name)
+        violation = next(violation for invariant, violation in run.violations if invariant.name == name)
+        part.found[name] = Best.of(run.rank, violation, best.runs)
+    return shrinker.runs
 
 
 class Shrinker:

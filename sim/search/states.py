@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from sim.check.subject import Subject
+    from sim.search.frontier import Outlook
     from sim.search.policy import Play, Policy
     from sim.search.runner import Run
     from sim.world.world import World
@@ -183,6 +184,11 @@ class _Again:
     @property
     def _due(self) -> bool:
         return self._states.tied and not self._states.fingerprinter.ordered
+
+    def outlook(self) -> Outlook | None:
+        """The policy's, without a guess: what is below a schedule may be known."""
+        outlook = self._policy.outlook()
+        return outlook._replace(share=None) if outlook is not None else None
 
     def runs(self, play: Play) -> Iterator[Run]:
         for run in self._policy.runs(play):

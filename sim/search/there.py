@@ -119,7 +119,7 @@ class PackedRun:
 def explore(scenario: str, settings: dict[str, Any], subject: Subject, tell: Callable[[Any], None]) -> Report:
     """A job: search. The report comes without its scenario and subject."""
     from sim.search.explore import explore as search
-    from sim.search.parallel import strip
+    from sim.search.unit import strip
 
     return strip(search(scenario, server=subject, on_progress=tell, **settings))
 

@@ -31,8 +31,8 @@ from sim.errors import UsageError
 from sim.registry import find_scenario, find_subject
 from sim.search.elsewhere import Elsewhere
 from sim.search.exhaustive import Exhaustive
-from sim.search.parallel import strip
 from sim.search.runner import Runner
+from sim.search.unit import strip
 from sim.show.reading import read
 from sim.world.events import TcpDeliver, TcpSend
 from sim.world.watchdog import Watchdog

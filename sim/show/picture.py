@@ -6,13 +6,14 @@ stand before it in the list have been searched; so the same check always draws t
 
 from __future__ import annotations
 
+from concurrent.futures import BrokenExecutor
 from typing import TYPE_CHECKING
 
 import attrs
 
 from sim.registry import find_scenario, find_subject
 from sim.search.elsewhere import Elsewhere
-from sim.search.parallel import portable, result_of, strip
+from sim.search.unit import portable, strip
 from sim.show.plot import save_state_graph
 
 if TYPE_CHECKING:
@@ -62,11 +63,19 @@ class Picture:
         reports = [report for name in self.servers if (report := self._finished.get(name)) is not None]
         if self._chosen is None and reports:
             self._choose(reports[0])
-        if self._future is not None:
-            result_of(self._future)
-        elif self._chosen is not None:
+        if self._chosen is not None and not self._drawn():
             save_state_graph(self._chosen, self.path)
         return self._chosen
+
+    def _drawn(self) -> bool:
+        """Whether a worker has drawn it, who may have died of something else."""
+        if self._future is None:
+            return False
+        try:
+            self._future.result()
+        except BrokenExecutor:
+            return False
+        return True
 
     def _choose(self, report: Report) -> None:
         if self._chosen is None:

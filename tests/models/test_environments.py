@@ -237,7 +237,7 @@ def command(*arguments, code):
 
 @pytest.mark.real
 def test_an_old_version_loses_what_the_new_one_delivers():
-    story = ("check", "large_message_then_close", "--jobs", "1", "--param", "size=400000", "--json")
+    story = ("check", "large_message_then_close", "--workers", "1", "--param", "size=400000", "--json")
     (old,) = json.loads(command(*story, "--server", OLD, code=1).stdout)["subjects"]
     (new,) = json.loads(command(*story, "--server", "uvicorn[h11,websockets-sansio]", code=0).stdout)["subjects"]
     assert old.keys() == new.keys()

@@ -27,9 +27,10 @@ from sim.registry import find_scenario, find_subject
 from sim.search import failure
 from sim.search.elsewhere import Elsewhere, find_anywhere, find_here, recorded_with
 from sim.search.explore import replayed
-from sim.search.parallel import explore_many, portable
+from sim.search.parallel import explore_many
 from sim.search.schedule import python_version
 from sim.search.there import Beside, PackedRun
+from sim.search.unit import portable
 from sim.show.table import check_page
 from sim.world.events import TcpClosed
 
@@ -207,7 +208,7 @@ def test_a_report_from_there_is_told_drawn_and_failed_like_any_other() -> None:
 def test_many_at_once_here_and_there(monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[tuple[str, Progress]] = []
     servers = ["reference", elsewhere("granian==1.4.1"), elsewhere("granian==1.4.2")]
-    reports = explore_many("hello", servers, jobs=2, on_progress=lambda *t: told.append(t))
+    reports = explore_many("hello", servers, workers=2, on_progress=lambda *t: told.append(t))
     assert [(r.server, r.verdict) for r in reports] == [
         ("reference", "holds"),
         ("granian==1.4.1", "holds"),
@@ -363,7 +364,7 @@ def test_the_command_searches_elsewhere_and_goes_there_again_by_itself(places: A
         "receiving=echo",
         "--max-runs",
         "30",
-        "--jobs",
+        "--workers",
         "1",
     )
     here = run(*asked, "--json")

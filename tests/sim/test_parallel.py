@@ -17,82 +17,29 @@ import pytest
 
 from sim import SimError, StartupError, UsageError
 from sim.registry import find_scenario
-from sim.search.parallel import Task, explore_many, processes_for, worker_pool
+from sim.search.parallel import explore_many
+from sim.search.pool import worker_pool
 
+from .stories import plain, write_stories
 from .toys import Toy, picking, toy_scenario
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from sim import Progress, Report
+    from sim import Progress
 
 SERVERS = ["hypercorn", "uvicorn[h11,wsproto]"]
-
-STORIES = """
-    import os, time
-    from models.http1 import HttpClient
-    from models.application import Application
-    from sim import Scenario, always, Violation
-
-    async def app(scope, receive, send):
-        if scope["type"] == "lifespan":
-            await receive()
-            if os.environ.get("TEST_FAIL_STARTUP"):
-                await send({"type": "lifespan.startup.failed", "message": "no database"})
-                return
-            await send({"type": "lifespan.startup.complete"})
-            await receive()
-            await send({"type": "lifespan.shutdown.complete"})
-        else:
-            await receive()
-            await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
-            await send({"type": "http.response.body"})
-
-    def play(world, subject, ways):
-        server = subject.serve(world, Application("stories:app"))
-        for number in range(5):
-            world.choose(range(ways), "way")
-
-        async def client(host):
-            http = HttpClient(host)
-            await http.connect(server.address)
-            await http.request("/")
-            http.close()
-
-        world.start_script("client", client)
-
-    from sim import Param, Settings
-    scenario = Scenario(
-        "ours",
-        "A story.",
-        play,
-        (),
-        params=(Param("ways", 1, "ways"),),
-        settings=lambda **_: Settings(latency=(0.0, 0.0), settle=0.0),
-    )
-    killer = Scenario("killer", "Dies.", play, (), settings=lambda **_: os._exit(7))
-"""
 
 
 @pytest.fixture
 def stories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A directory with a module of stories, which is the current one, also for workers."""
-    (tmp_path / "stories.py").write_text(textwrap.dedent(STORIES))
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    sys.modules.pop("stories", None)
-    return tmp_path
-
-
-def plain(report: Report) -> dict[str, Any]:
-    record = report.to_json()
-    del record["seconds"]
-    return record
+    return write_stories(tmp_path, monkeypatch)
 
 
 def test_reports_are_the_same_from_workers_and_from_here() -> None:
-    here = explore_many("hello", SERVERS, jobs=1)
-    there = explore_many("hello", SERVERS, jobs=2)
+    here = explore_many("hello", SERVERS, workers=1)
+    there = explore_many("hello", SERVERS, workers=2)
     assert [r.server for r in there] == SERVERS
     assert [plain(r) for r in here] == [plain(r) for r in there]
     assert all(r.scenario is find_scenario("hello") for r in there)
@@ -106,7 +53,7 @@ def test_a_scenario_of_ones_own_is_found_by_workers() -> None:
     reports = explore_many(
         "stories:scenario",
         SERVERS,
-        jobs=2,
+        workers=2,
         params={"ways": 2},
         on_progress=lambda server, progress: told.append((server, progress)),
         on_report=lambda report: finished.append(report.server),
@@ -119,12 +66,12 @@ def test_a_scenario_of_ones_own_is_found_by_workers() -> None:
 
 
 def test_an_object_that_has_no_name_is_explored_here() -> None:
-    reports = explore_many(toy_scenario(picking(2, 3)), [Toy(), Toy(requirement="toy==2")], jobs=2)
+    reports = explore_many(toy_scenario(picking(2, 3)), [Toy(), Toy(requirement="toy==2")], workers=2)
     assert [(r.server, r.runs) for r in reports] == [("toy==1", 6), ("toy==2", 6)]
 
 
 def test_an_object_that_can_be_found_by_name_goes_by_name() -> None:
-    reports = explore_many(find_scenario("hello"), SERVERS, jobs=2)
+    reports = explore_many(find_scenario("hello"), SERVERS, workers=2)
     assert [r.verdict for r in reports] == ["holds", "holds"]
 
 
@@ -132,28 +79,28 @@ def test_an_object_that_only_borrows_a_name_is_itself() -> None:
     impostor = attrs.evolve(
         find_scenario("hello"), play=picking(2), params=(), invariants=(), settings=toy_scenario(picking()).settings
     )
-    assert [r.runs for r in explore_many(impostor, [Toy(), Toy()], jobs=2)] == [2, 2]
+    assert [r.runs for r in explore_many(impostor, [Toy(), Toy()], workers=2)] == [2, 2]
 
 
 @pytest.mark.usefixtures("stories")
 def test_errors_come_back_with_their_type_and_message(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TEST_FAIL_STARTUP", "1")
     errors: dict[str, SimError] = {}
-    reports = explore_many("stories:scenario", SERVERS, jobs=2, on_error=lambda s, e: errors.update({s: e}))
+    reports = explore_many("stories:scenario", SERVERS, workers=2, on_error=lambda s, e: errors.update({s: e}))
     assert reports == [] or all(r.server not in errors for r in reports)
     assert errors
     assert all(type(e) is StartupError and "did not start" in str(e) for e in errors.values())
     with pytest.raises(StartupError, match="did not start"):
-        explore_many("stories:scenario", SERVERS, jobs=2)
+        explore_many("stories:scenario", SERVERS, workers=2)
 
 
 def test_an_error_of_one_does_not_stop_the_others() -> None:
     finished: list[str] = []
     with pytest.raises(UsageError, match="max_runs=-1 is not above 0"):
-        explore_many("hello", SERVERS, jobs=1, max_runs=-1, on_report=lambda r: finished.append(r.server))
+        explore_many("hello", SERVERS, workers=1, max_runs=-1, on_report=lambda r: finished.append(r.server))
     assert finished == []
     errors: list[str] = []
-    explore_many("hello", SERVERS, jobs=1, max_runs=-1, on_error=lambda server, _: errors.append(server))
+    explore_many("hello", SERVERS, workers=1, max_runs=-1, on_error=lambda server, _: errors.append(server))
     assert errors == SERVERS
 
 
@@ -165,11 +112,12 @@ def test_unknown_names_are_said_before_anything_runs() -> None:
 
 
 @pytest.mark.usefixtures("stories")
-def test_a_worker_that_dies_is_an_error_that_says_so() -> None:
+def test_a_unit_that_kills_its_workers_is_an_error_that_says_so() -> None:
+    """Also where the pool replaces them."""
+    with pytest.raises(SimError, match="a worker process died"), worker_pool(1) as executor:
+        explore_many("stories:killer", SERVERS, executor=executor)
     with pytest.raises(SimError, match="a worker process died"):
-        explore_many(
-            "stories:killer", SERVERS, jobs=2, executor=ProcessPoolExecutor(1, mp_context=get_context("spawn"))
-        )
+        explore_many("stories:killer", SERVERS, executor=ProcessPoolExecutor(1, mp_context=get_context("spawn")))
 
 
 def test_any_executor_will_do() -> None:
@@ -178,38 +126,9 @@ def test_any_executor_will_do() -> None:
     assert [r.verdict for r in reports] == ["holds", "holds"]
 
 
-def test_work_can_be_given_a_little_at_a_time() -> None:
-    with worker_pool(1) as executor:
-        order: list[str] = []
-        extra: list[Any] = []
-
-        def finished(report: Report) -> None:
-            order.append(report.server)
-            if not extra:
-                extra.append(executor.submit(os.getpid))
-                extra[0].add_done_callback(lambda _: order.append("mine"))
-
-        explore_many("hello", SERVERS, executor=executor, at_once=1, on_report=finished)
-    assert order == [SERVERS[0], "mine", SERVERS[1]]
-
-
-def test_a_task_and_its_answer_are_plain_data() -> None:
-    import pickle
-
-    task = Task("hello", "hypercorn", {"max_runs": 5})
-    report = pickle.loads(pickle.dumps(pickle.loads(pickle.dumps(task))()))
-    assert report.scenario is None
-    assert report.verdict == "holds"
-
-
-@pytest.mark.parametrize(("tasks", "jobs", "expected"), [(1, None, 1), (5, 1, 1), (0, None, 0), (1, 9, 1)])
-def test_how_many_processes(tasks: int, jobs: int | None, expected: int) -> None:
-    assert processes_for(tasks, jobs) == expected
-
-
-def test_jobs_must_be_above_0() -> None:
-    with pytest.raises(UsageError, match="jobs=0"):
-        explore_many("hello", SERVERS, jobs=0)
+def test_workers_must_be_above_0() -> None:
+    with pytest.raises(UsageError, match="workers=0 is not above 0"):
+        explore_many("hello", SERVERS, workers=0)
 
 
 def _pids(executor: Any) -> list[int]:
@@ -235,7 +154,7 @@ def test_workers_end_with_the_process_that_started_them(tmp_path: Path) -> None:
         textwrap.dedent(
             """
             import os, time
-            from sim.search.parallel import worker_pool
+            from sim.search.pool import worker_pool
 
             if __name__ == "__main__":
                 with worker_pool(1) as executor:

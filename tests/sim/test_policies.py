@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 from collections import Counter
 from types import SimpleNamespace
@@ -16,8 +17,9 @@ from hypothesis import strategies as st
 from sim import Divergence, UsageError, Violation, always
 from sim.search import seen as seen_module
 from sim.search.coverage import Coverage, shown
-from sim.search.deepening import Deepening, Level, children
+from sim.search.deepening import FULL, Deepening, Nursery, children
 from sim.search.exhaustive import Exhaustive
+from sim.search.frontier import Frontier
 from sim.search.pct import Pct
 from sim.search.policy import POLICIES
 from sim.search.pos import Pos
@@ -87,29 +89,73 @@ def test_deepening_runs_what_depth_first_runs(granularity: str) -> None:
     assert len(set(ours)) == len(ours)
 
 
-def test_levels_go_to_a_file_when_they_are_large(monkeypatch: pytest.MonkeyPatch) -> None:
-    tree: Any = None
-    for _ in range(5):
-        tree = [tree, tree, tree]
-    apart = [picks(run) for run in Deepening().runs(playing(tree))]
-    monkeypatch.setattr("sim.search.deepening.SPILL", 1)
-    spilt = Level()
-    spilt.put([Choice(3, 0, "")], 0)
-    assert spilt._file._rolled  # type: ignore[attr-defined]
-    spilt.close()
-    assert [picks(run) for run in Deepening().runs(playing(tree))] == apart
-    assert len(apart) == 3**5
+@pytest.mark.parametrize("policy", EXHAUSTIVE)
+@given(tree=TREES, stops=st.lists(st.integers(1, 5), max_size=40), full=st.sampled_from([1, 3, 256]))
+def test_a_search_in_pieces_runs_the_same_in_the_same_order(
+    policy: str, tree: Any, stops: list[int], full: int
+) -> None:
+    """Pieces that are explored a while each, in their order, whoever does it: as by one, to the last run."""
+    entry = POLICIES[policy]
+    assert entry.cut is not None
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sim.search.deepening.FULL", full)
+        patch.setattr("sim.search.deepening.MOST", 2 * full)
+        whole = [picks(run) for run in entry.make(0).runs(playing(tree))]
+        line = Frontier([entry.cut.everything])
+        ran: list[tuple[int, ...]] = []
+        while line:
+            length = stops.pop() if stops else 1000
+            below = line.take(length, at_most=length)
+            assert len({piece.level for piece in below}) == 1
+            divisible = entry.cut.below(below)
+            some = divisible.runs(playing(tree))
+            ran += [picks(run) for run in itertools.islice(some, length)]
+            left = divisible.left()
+            assert [entry.cut.read(json.loads(json.dumps(piece.to_json()))) for piece in left] == list(left)
+            line.add(left)
+            assert 0 <= line.share <= 1
+            assert line.schedules >= len(line)
+    assert ran == whole
 
 
-def test_a_search_that_is_left_closes_its_files(monkeypatch: pytest.MonkeyPatch) -> None:
-    closed: list[Level] = []
-    close = Level.close
-    monkeypatch.setattr(Level, "close", lambda level: (closed.append(level), close(level)))
-    runs = Deepening().runs(playing([[None, None], [None, None]]))
-    for _ in itertools.islice(runs, 2):
-        pass
-    runs.close()  # type: ignore[attr-defined]
-    assert len(set(map(id, closed))) == 2
+@pytest.mark.parametrize("policy", EXHAUSTIVE)
+@given(tree=TREES)
+def test_what_a_search_has_before_it_is_all_that_it_runs(policy: str, tree: Any) -> None:
+    """Every run was known to be ahead; the shares of what was run and of what is left are the whole."""
+    walk = POLICIES[policy].make(0)
+    done = 0.0
+    for run in walk.runs(playing(tree)):
+        done += math.prod(1 / choice.width for choice in run.choices)
+        ahead = walk.outlook()
+        assert ahead is not None
+        assert ahead.share is not None
+        assert ahead.schedules is not None
+        assert (ahead.schedules == 0) == walk.complete
+        assert done + ahead.share == pytest.approx(1)
+
+
+def test_what_is_kept_of_a_run_is_small() -> None:
+    """A hundred choices each: some ten bytes."""
+    nursery = Nursery()
+    made = [Choice(2 + (n % 7 == 0), 0, "") for n in range(100)]
+    for number in range(90):
+        made[number].pick = 1
+        nursery.put(made, number + 1)
+        made[number].pick = 0
+    families = nursery.take()
+    kept = sum(len(family.parents) for family in families)
+    assert kept / sum(family.schedules for family in families) < 10
+    assert max(family.schedules for family in families) <= FULL
+
+
+def test_a_parent_with_many_children_has_several_families() -> None:
+    nursery = Nursery()
+    assert nursery.put([Choice(2, 1, ""), Choice(10_000, 0, ""), Choice(10_000, 0, "")], 1) == 19_998
+    families = nursery.take()
+    assert 32 <= len(families) <= 80
+    assert sum(family.schedules for family in families) == 19_998
+    assert sum(family.share for family in families) == pytest.approx(0.5 - 0.5 / 10_000**2)
+    assert [family.first for family in families[:2]] == [(1, 1), (1, 1 + families[0].schedules)]
 
 
 def test_children_deviate_once_more_behind_the_last_deviation() -> None:

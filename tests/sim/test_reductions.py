@@ -474,7 +474,7 @@ def test_help_and_table_say_what_is_preserved_and_what_is_assumed() -> None:
     assert tuple(REDUCTIONS) == OFFERED
     helped = " ".join(CliRunner().invoke(cli, ["check", "--help"]).output.split())
     arguments = ["check", "independent_echoes", "--server", "reference", "--reduce", "classes", "--check-isolation"]
-    ran = CliRunner().invoke(cli, [*arguments, "--jobs", "1"])
+    ran = CliRunner().invoke(cli, [*arguments, "--workers", "1"])
     assert ran.exit_code == 0
     for reduction in REDUCTIONS.values():
         assert f"preserves {reduction.preserves}" in helped

@@ -204,4 +204,5 @@ def test_settings_say_how_to_search_again() -> None:
         "faults": None,
         "reduce": (),
         "symmetry": False,
+        "check_isolation": False,
     }

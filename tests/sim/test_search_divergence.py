@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from sim import Divergence, Schedule, Settings, SimError, Violation, always, replay
-from sim.search.tally import RERUN_EVERY
+from sim.search.tally import RERUN_AT_LEAST, RERUN_EVERY, in_sample
+from sim.world.choices import Choice
 
 from .toys import Noted, Toy, noted, picking, search, toy_scenario
 
@@ -98,17 +99,17 @@ def test_entropy_of_the_world_is_no_divergence() -> None:
 
 
 def test_more_possibilities_from_run_to_run() -> None:
-    """So slowly that no two neighbouring runs differ: the first schedule does, when it is run again at the end."""
+    """So slowly that no run differs from its rerun: the first schedule does, when it is run again at the end."""
     runs = itertools.count()
 
     def play(world: World, _subject: Any) -> None:
         number = next(runs)
         world.choose("ab", "an innocent one")
-        world.choose(range(2 + number // 4), "one that grows")
+        world.choose(range(2 + number // 8), "one that grows")
 
     with pytest.raises(Divergence) as error:
         search(play, search="depth-first")
-    assert "Choice 2 had 2 possibilities (one that grows); now there are 4 (one that grows)." in str(error.value)
+    assert "Choice 2 had 2 possibilities (one that grows); now there are 3 (one that grows)." in str(error.value)
 
 
 def test_a_choice_that_is_no_longer_asked() -> None:
@@ -208,9 +209,20 @@ def test_invariants_with_a_memory() -> None:
 
 
 def test_the_sample_grows_with_the_search() -> None:
-    assert search(picking(1)).reruns == 1
-    assert search(picking(7)).reruns == len([1, 2, 4]) + 1
-    assert search(picking(RERUN_EVERY * 3)).reruns == len([1, 2, 4, 8, 16, 32]) + 3 + 1
+    """All of a small one, then some, then one in `RERUN_EVERY`."""
+    assert search(picking(1)).reruns == 1 + 0
+    assert search(picking(7)).reruns == 7 + 1
+    assert RERUN_AT_LEAST / 2 < search(picking(60)).reruns < RERUN_AT_LEAST * 3
+    assert RERUN_EVERY * 20 / RERUN_EVERY / 2 < search(picking(20, RERUN_EVERY)).reruns < 40
+
+
+def test_the_sample_depends_on_nothing_but_the_schedule() -> None:
+    """Not on the labels, nor on the run's place in the search: another cut of the same search has the same sample."""
+    one = [Choice(3, 1, "a"), Choice(200, 7, object())]
+    two = [Choice(3, 1, "b"), Choice(200, 7, None)]
+    assert in_sample(one) == in_sample(two)
+    chosen = [in_sample([Choice(3, 1, ""), Choice(200, pick, "")]) for pick in range(200)]
+    assert 0 < sum(chosen) < 20
 
 
 def test_replay_of_picks_that_the_world_does_not_offer() -> None:

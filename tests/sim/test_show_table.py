@@ -9,21 +9,23 @@ from html.parser import HTMLParser
 from typing import TYPE_CHECKING, Any
 
 import attrs
+import pytest
 from rich.console import Console
 
 from sim import Violation, always, sometimes
 from sim.errors import UsageError
 from sim.search.explore import Progress
-from sim.search.report import Bound
 from sim.show.case import make_case
 from sim.show.html import report_html
-from sim.show.progress import ProgressView
+from sim.show.progress import Forecast, ProgressView, in_words
 from sim.show.table import check_page, results_table, run_page, story_text
 
 from .showing import pong_run
 from .toys import Toy, noted, picking, search, toy_scenario
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sim import Report, Trace
     from sim.show.story import Story
 
@@ -226,44 +228,18 @@ def test_repr_plays_nothing() -> None:
     assert repr(attrs.evolve(report, scenario=toy_scenario(lambda *_: 1 / 0))) == repr(report)
 
 
-def view(*servers: str, terminal: bool = False, quiet: bool = False) -> tuple[ProgressView, io.StringIO]:
+def view(*servers: str, terminal: bool = False) -> tuple[ProgressView, io.StringIO]:
     out = io.StringIO()
     console = Console(file=out, force_terminal=terminal, width=100)
-    return ProgressView(console, servers, quiet=quiet), out
+    return ProgressView(console, servers), out
 
 
-def test_progress_without_a_terminal_is_a_line_for_each_finished_subject() -> None:
-    shown, out = view("toy==1", "x[y]", "z")
+def test_progress_without_a_terminal_is_silent() -> None:
+    shown, out = view("toy==1", "x[y]")
     with shown:
-        shown.progress("toy==1", Progress(5, 0.1, 1, 0))
-        shown.report(attrs.evolve(search(picking(2)), seconds=1.23))
-        shown.report(
-            attrs.evolve(search(picking(2, 2), max_runs=1), server="x[y]", bound=Bound("max-runs", 1, ""), seconds=0.0)
-        )
-        shown.error("z", UsageError("no"))
-    assert out.getvalue() == (
-        "toy==1: holds, 2 orders in 1.2 s\nx[y]: inconclusive (max-runs=1), 1 order in 0.0 s\nz: UsageError\n"
-    )
-
-
-def test_progress_says_now_and_then_where_a_long_search_is(monkeypatch: Any) -> None:
-    now = [0.0]
-    monkeypatch.setattr("sim.show.progress.time.monotonic", lambda: now[0])
-    shown, out = view("toy==1")
-    with shown:
-        for tenth in range(250):
-            now[0] = tenth / 10
-            shown.progress("toy==1", Progress(tenth, 0.1, 2, 0))
-    assert out.getvalue().splitlines() == [
-        "toy==1: 100 orders so far, 2 distinct outcomes",
-        "toy==1: 200 orders so far, 2 distinct outcomes",
-    ]
-
-
-def test_quiet_progress_says_nothing() -> None:
-    shown, out = view("toy==1", quiet=True)
-    with shown:
+        shown.progress("toy==1", Progress(5, 100.0, 1, 0))
         shown.report(search(picking(2)))
+        shown.error("x[y]", UsageError("no"))
     assert out.getvalue() == ""
 
 
@@ -279,6 +255,63 @@ def test_progress_on_a_terminal_disappears() -> None:
     assert rows[1:] == [["later", "waits"], ["broken", "UsageError"]]
     assert rows[0][-1] == "holds"
     assert re.sub(r"\x1b\[\??[0-9;]*[A-Za-z]", "", out.getvalue()).strip() == "" or "\x1b[2K" in out.getvalue()
+
+
+def test_progress_shows_rate_and_frontier() -> None:
+    shown, _ = view("toy==1", terminal=True)
+    shown.progress("toy==1", Progress(5000, 2.0, 1, 0, 17, 0.99))
+    row = " ".join(printed(shown._table()).split())
+    assert row.endswith("toy==1 5,000 orders 2.0 s 2,500/s frontier 17")
+
+
+def forecasts(totals: Callable[[float], float], *, runs: int = 1000) -> list[float | None]:
+    """What is said after each of so many orders of a search that takes a second for each, if the share explored is
+    such that there seem to be `totals(runs)`."""
+    forecast, said = Forecast(), []
+    for done in range(1, runs):
+        forecast.note(Progress(done, float(done), 1, 0, 1, 1 - done / totals(done)))
+        said.append(forecast.seconds_left())
+    return said
+
+
+def test_an_even_search_says_how_long_it_will_take() -> None:
+    said = forecasts(lambda _runs: 1000.0)
+    assert set(said[:240]) == {None}
+    assert said[260:] == [pytest.approx(1000 - done) for done in range(261, 1000)]
+
+
+def test_a_guess_that_creeps_is_not_told() -> None:
+    """Trees of real servers: the farther the search is, the more there seems to be."""
+    assert set(forecasts(lambda runs: 700 + runs)) == {None}
+
+
+def test_a_guess_is_told_when_it_has_settled() -> None:
+    said = forecasts(lambda runs: 3000.0 if runs < 300 else 1000.0)
+    assert set(said[:595]) == {None}
+    assert said[-1] == pytest.approx(1)
+
+
+def test_forecasts_of_nothing() -> None:
+    forecast = Forecast()
+    assert forecast.seconds_left() is None
+    for runs, share in ((0, 1.0), (1, 1.0), (9, 0.0)):
+        forecast.note(Progress(runs, 0.1, 1, 0, 1, share))
+        assert forecast.seconds_left() is None
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (None, ""),
+        (0.2, "~1 s left"),
+        (7.4, "~7 s left"),
+        (43, "~45 s left"),
+        (200, "~3 min left"),
+        (40_000, "~10 h left"),
+    ],
+)
+def test_what_is_left_in_words(seconds: float | None, words: str) -> None:
+    assert in_words(seconds) == words
 
 
 def test_jupyter_has_a_loop_running_when_it_shows_a_report() -> None:
