@@ -28,18 +28,20 @@ class Tally:
     Args:
         runner: what runs and judges.
         merging: whether runs of one past are taken for one, so that what the scenario says of it has to be true.
+        first: the first run that this process has made of the search. None: it will be the first that is added.
 
     Attributes:
         part: what is known of the runs so far.
+        first: see above.
     """
 
-    def __init__(self, runner: Runner, *, merging: bool = False) -> None:
+    def __init__(self, runner: Runner, *, merging: bool = False, first: Run | None = None) -> None:
         self._runner = runner
         self._merging = merging
         self.part = Part()
+        self.first = first
         self._unwitnessed = [i for i in runner.scenario.invariants if i.quantifier == "sometimes"]
         self._digests: dict[object, bytes] = {}
-        self._first: Run | None = None
 
     def add(self, run: Run, *, sampled: bool = True) -> None:
         """Count a run and keep what it shows; if `sampled`, perhaps run it a second time.
@@ -49,8 +51,8 @@ class Tally:
         """
         part = self.part
         part.runs += 1
-        if self._first is None:
-            self._first = run
+        if self.first is None:
+            self.first = run
         if sampled and in_sample(run.choices):
             part.reruns += 1
             self._rerun(run)
@@ -95,8 +97,8 @@ class Tally:
         Raises:
             Divergence: it gave another run.
         """
-        if self._first is not None and self.part.runs > 1:
-            self._rerun(self._first)
+        if self.first is not None and self.part.runs > 1:
+            self._rerun(self.first)
 
     def _rerun(self, run: Run) -> None:
         looked_at = run.known or not self._merging

@@ -22,7 +22,7 @@ from sim.registry import find_scenario, find_subject
 from sim.search.elsewhere import Elsewhere
 from sim.search.explore import explore
 from sim.search.question import Question
-from sim.search.tally import Tally
+from sim.search.tally import RERUN_EVERY, Tally
 from sim.world.watchdog import Watchdog
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from sim.search.frontier import Piece
     from sim.search.part import Part
     from sim.search.report import Report
-    from sim.search.runner import Runner
+    from sim.search.runner import Run, Runner
 
 
 @attrs.frozen
@@ -158,6 +158,8 @@ class Bench:
         self._search: object = None
         self._runner: Runner | None = None
         self._session = contextlib.ExitStack()
+        self._first: Run | None = None
+        self._since = 0  # runs since that one was made again
 
     def do(self, unit: Unit) -> Done:
         """Do a unit.
@@ -171,20 +173,27 @@ class Bench:
             self._session.enter_context(runner.session())
             self._session.enter_context(Watchdog())
             self._runner, self._search = runner, unit.search
-        return _done(unit, self._runner)
+        tally = Tally(self._runner, first=self._first)
+        left = _work(unit, self._runner, tally)
+        self._first = tally.first
+        self._since += tally.part.runs
+        if self._since >= RERUN_EVERY or not left:
+            self._since = 0
+            tally.finish()
+        return Done(tally.part, left)
 
     def close(self) -> None:
         """End the session."""
-        self._runner = None
+        self._runner = self._first = None
+        self._since = 0
         self._session.close()
 
 
-def _done(unit: Unit, runner: Runner) -> Done:
-    """Run what a unit stands for, until that is all or a bound is met."""
+def _work(unit: Unit, runner: Runner, tally: Tally) -> tuple[Piece, ...]:
+    """Run what a unit stands for, until that is all or a bound is met. Returns what is left."""
     question = Question(**unit.settings)
     assert question.cut is not None
     policy = question.cut.below(unit.below)
-    tally = Tally(runner)
     started = time.perf_counter()
     for run in policy.runs(question.play(runner)):
         tally.add(run)
@@ -192,5 +201,4 @@ def _done(unit: Unit, runner: Runner) -> Done:
             break
         if unit.seconds is not None and time.perf_counter() - started >= unit.seconds:
             break
-    tally.finish()
-    return Done(tally.part, tuple(policy.left()))
+    return tuple(policy.left())
