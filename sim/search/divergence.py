@@ -27,6 +27,32 @@ SUSPECTS = (
     "a real clock or real entropy."
 )
 
+SIZES = range(16, 513, 16)
+"""Bytes of the objects that share a stock of CPython's allocator."""
+
+
+def disturb(number: int) -> list[object]:
+    """Take some memory of each size, other amounts for each `number`; it is given back with what is returned.
+
+    While it is held, objects get other addresses than in the last run, as they would from process to process: what
+    depends on them shows.
+    """
+    held: list[object] = []
+    for index, size in enumerate(SIZES):
+        count = (number * 7 + index * 3) % 11
+        held += [bytes(size - 33) for _ in range(count)] if size > 33 else [float(n) for n in range(count)]
+    held += (
+        [{} for _ in range(number * 5 % 7)]
+        + [[] for _ in range(number * 3 % 7)]
+        + [object() for _ in range(number % 5)]
+    )
+    held += [_Held() for _ in range(number * 11 % 13)] + [set() for _ in range(number * 2 % 5)]
+    return held
+
+
+class _Held:
+    """Of the size of most programs' objects."""
+
 
 def same_questions(before: Sequence[Choice], after: Sequence[Choice]) -> None:
     """Compare the choices of two runs that were forced alike.

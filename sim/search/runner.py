@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import attrs
 
 from sim.check.invariants import PROGRESS, Violation
-from sim.errors import SimError, Stuck, UsageError
+from sim.errors import Divergence, SimError, Stuck, UsageError
 from sim.search.collector import Collector
+from sim.search.culprit import named
 from sim.search.failure import replay_line
 from sim.search.interrupts import Interrupts
 from sim.search.schedule import Schedule, python_version
@@ -113,13 +114,23 @@ class Runner:
         self._faults = dict(faults) if faults is not None else None
         self._defaults = scenario.arguments()
         self._interrupts = Interrupts()
+        self._last: tuple[int, ...] = ()
+        """The schedule of the last run."""
 
     @contextlib.contextmanager
     def session(self) -> Iterator[None]:
-        """What many runs share: the boundary, and interrupts and garbage collection at times of our own choosing."""
+        """What many runs share: the boundary, and interrupts and garbage collection at times of our own choosing.
+
+        Raises:
+            Divergence: one was raised inside; here the line of the program that the last run differs at is added to it.
+        """
         outside()
         with Interrupts() as self._interrupts, Boundary(), Collector():
-            yield
+            try:
+                yield
+            except Divergence as exc:
+                picks = self._last
+                raise named(exc, lambda: self.run(picks)) from exc.__cause__
 
     def run(
         self,
@@ -160,6 +171,7 @@ class Runner:
             except Exception as exc:
                 raise self._broken(exc, choices.picks) from exc
             finally:
+                self._last = choices.picks
                 world.close()
         return run
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sim.check.invariants import PROGRESS, Violation
-from sim.search.divergence import same_judgement, same_questions, same_traces
+from sim.search.divergence import disturb, same_judgement, same_questions, same_traces
 from sim.search.report import Discovery, Observation, Report
 
 if TYPE_CHECKING:
@@ -121,7 +121,9 @@ class Tally:
     def _rerun(self, run: Run) -> None:
         self.reruns += 1
         looked_at = run.known or not self._merging
+        held = disturb(self.reruns)
         again = self._runner.run(run.picks, on_end=None if looked_at else self._runner.same_past)
+        del held
         same_questions(run.choices, again.choices)
         same_traces(run.trace, again.trace, beginning=run.known)
         if not run.known:
