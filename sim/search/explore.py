@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 SEARCHES = tuple(POLICIES)
 GRANULARITIES = ("turn", "iteration")
+ARRIVALS = ("single", "merged", "any")
 DEFAULT_MAX_RUNS = 1_000_000
 DEFAULT_MAX_CHOICES = 10_000
 PROGRESS_EVERY = 0.1
@@ -65,6 +66,7 @@ def explore(
     max_seconds: float | None = None,
     horizon: float | None = None,
     faults: Mapping[str, int] | None = None,
+    arrivals: str | None = None,
     reduce: Sequence[str] = (),
     check_isolation: bool = False,
     symmetry: bool = False,
@@ -92,6 +94,8 @@ def explore(
         horizon: bound on the virtual seconds of one run. None: as the scenario says.
         faults: how often each fault may strike in one run, by name (see `sim.world.faults`), and no others; None: as the
             scenario says.
+        arrivals: whether segments of one connection arrive together. "single": each alone; "merged": with all that may
+            have arrived by then; "any": with how many is a choice. None: as the scenario says.
         reduce: names of reductions, such as "classes" or "states" (see `sim.search.reduction`); none: every order is run.
         check_isolation: look, in a sample of runs, whether connections are as isolated as the scenario declares.
         symmetry: with "states": take scripts that the scenario started as `alike` for one another.
@@ -112,6 +116,8 @@ def explore(
     _one_of("search", search, SEARCHES)
     if granularity is not None:
         _one_of("granularity", granularity, GRANULARITIES)
+    if arrivals is not None:
+        _one_of("arrivals", arrivals, ARRIVALS)
     for name, value in (
         ("max_runs", max_runs),
         ("max_choices", max_choices),
@@ -137,6 +143,7 @@ def explore(
         "max_seconds": max_seconds,
         "horizon": horizon,
         "faults": faults,
+        "arrivals": arrivals,
         "reduce": reductions,
         "symmetry": symmetry,
     }
@@ -144,11 +151,13 @@ def explore(
         found.arguments(params)
         there = subject.explore(scenario, on_progress, **settings, check_isolation=check_isolation)
         return attrs.evolve(there, scenario=found)
-    runner = Runner(found, subject, params=params, granularity=granularity, horizon=horizon, faults=faults)
+    runner = Runner(
+        found, subject, params=params, granularity=granularity, horizon=horizon, faults=faults, arrivals=arrivals
+    )
     if reductions and (runner.settings.faults or runner.settings.arrivals != "single"):
         raise UsageError(
             f"--reduce {','.join(reductions)} knows nothing of faults and of segments that arrive together yet. Search "
-            "without it, or without them: --faults ''."
+            "without it, or without them: --faults '' --arrivals single."
         )
     if reductions and entry.samples is not None:
         raise UsageError(f"--reduce {','.join(reductions)} is for a search that is exhaustive, and {search!r} is not.")
@@ -279,6 +288,8 @@ def replay(
         if name != asked:
             raise UsageError(f"the schedule is of the {what} {name!r}, and this is {asked!r}. Replay it with its own.")
     _one_of("granularity", schedule.granularity, GRANULARITIES)
+    if schedule.arrivals is not None:
+        _one_of("arrivals", schedule.arrivals, ARRIVALS)
     runner = Runner(
         found,
         subject,
@@ -286,6 +297,7 @@ def replay(
         granularity=schedule.granularity,
         horizon=schedule.horizon,
         faults=schedule.faults,
+        arrivals=schedule.arrivals,
     )
     if server is not None and isinstance(subject, Elsewhere):
         runner.subject = attrs.evolve(subject, versions=schedule.versions)
@@ -335,5 +347,6 @@ def replayed(schedule: Schedule, *, scenario: Scenario | None = None, server: Su
             "granularity": schedule.granularity,
             "horizon": schedule.horizon,
             "faults": schedule.faults,
+            "arrivals": schedule.arrivals,
         },
     )

@@ -87,6 +87,7 @@ class Runner:
         granularity: "turn" or "iteration"; None: the scenario's own.
         horizon: virtual seconds; None: the scenario's own.
         faults: how often each may strike, by name; None: as the scenario says.
+        arrivals: "single", "merged" or "any"; None: the scenario's own.
     """
 
     def __init__(
@@ -98,6 +99,7 @@ class Runner:
         granularity: str | None = None,
         horizon: float | None = None,
         faults: Mapping[str, int] | None = None,
+        arrivals: str | None = None,
     ) -> None:
         self.scenario = scenario
         self.subject = subject
@@ -107,11 +109,14 @@ class Runner:
             settings = attrs.evolve(settings, granularity=granularity)
         if horizon is not None:
             settings = attrs.evolve(settings, horizon=horizon)
+        if arrivals is not None:
+            settings = attrs.evolve(settings, arrivals=arrivals)
         if faults is not None:
             settings = attrs.evolve(settings, faults=_overridden(settings.faults, faults))
         self.settings: Settings = settings
         self._horizon = horizon
         self._faults = dict(faults) if faults is not None else None
+        self._arrivals = arrivals
         self._defaults = scenario.arguments()
         self._interrupts = Interrupts()
         self._last: tuple[int, ...] = ()
@@ -244,6 +249,7 @@ class Runner:
             self.versions(),
             self._horizon,
             self._faults,
+            self._arrivals,
         )
 
     def versions(self) -> dict[str, str]:

@@ -51,6 +51,7 @@ class Schedule:
         horizon: virtual seconds, or None for the scenario's own.
         faults: how often each may strike, or None for what the scenario allows.
         versions: of Python (two places) and of the subject's distributions.
+        arrivals: "single", "merged" or "any", or None for the scenario's own.
     """
 
     scenario: str
@@ -61,6 +62,7 @@ class Schedule:
     versions: dict[str, str] = attrs.field(factory=dict)
     horizon: float | None = None
     faults: dict[str, int] | None = None
+    arrivals: str | None = None
 
     @property
     def deviations(self) -> int:
@@ -69,9 +71,19 @@ class Schedule:
 
     def to_blob(self) -> str:
         """The printed form."""
-        record = [self.scenario, self.server, self.granularity, self.params, self.versions, self.horizon, self.picks]
-        if self.faults is not None:
-            record.append(self.faults)
+        record: list[Any] = [
+            self.scenario,
+            self.server,
+            self.granularity,
+            self.params,
+            self.versions,
+            self.horizon,
+            self.picks,
+        ]
+        more = [self.faults, self.arrivals]
+        while more and more[-1] is None:
+            more.pop()
+        record += more
         packed = zlib.compress(json.dumps(record, separators=(",", ":"), sort_keys=True).encode(), 9)
         return MARK + _encode(zlib.crc32(packed).to_bytes(4, "big") + packed)
 
@@ -115,15 +127,17 @@ class Schedule:
     def _of(cls, record: Any) -> Schedule:
         """The schedule that a record in a blob stands for; ValueError or TypeError if it is none."""
         scenario, server, granularity, params, versions, horizon, picks, *more = record
-        (faults,) = more or (None,)
-        texts = [scenario, server, granularity, *params, *versions, *versions.values()]
+        if len(more) > 2:
+            raise ValueError
+        faults, arrivals = [*more, None, None][:2]
+        texts = [scenario, server, granularity, arrivals or "", *params, *versions, *versions.values()]
         fits = isinstance(params, dict) and all(type(text) is str for text in texts)
         if not fits or not all(type(pick) is int and pick >= 0 for pick in picks):
             raise ValueError
         if faults is not None and not all(type(times) is int and times >= 0 for times in faults.values()):
             raise ValueError
         virtual = horizon if horizon is None else float(horizon)
-        return cls(scenario, server, picks, params, granularity, versions, virtual, faults)
+        return cls(scenario, server, picks, params, granularity, versions, virtual, faults, arrivals)
 
 
 def _encode(data: bytes) -> str:

@@ -258,6 +258,29 @@ def command(*arguments, code):
 
 
 @pytest.mark.real
+@pytest.mark.slow
+@pytest.mark.parametrize("python", [None, "3.10"])
+@pytest.mark.parametrize(
+    ("server", "beside"),
+    [
+        ("uvicorn[h11,wsproto]==0.15.0", ()),
+        ("uvicorn[h11,wsproto]==0.52.0", ("h11==0.9.0",)),
+        ("uvicorn[h11,wsproto]==0.52.0", ("websockets==14.1", "starlette==0.38.2")),
+        ("uvicorn[h11,websockets]==0.52.0", ("websockets==14.1", "starlette==0.38.2")),
+        ("hypercorn==0.14.0", ()),
+    ],
+)
+def test_old_versions_play_whole_stories(server, beside, python):
+    place = [option for version in beside for option in ("--with", version)]
+    place += ["--python", python] if python else []
+    (hello,) = json.loads(command("check", "hello", "--server", server, *place, "--json", code=0).stdout)["subjects"]
+    assert (hello["verdict"], hello["complete"]) == ("holds", True)
+    story = ("check", "unsolicited_pong", "--max-runs", "60", "--json")
+    (pong,) = json.loads(command(*story, "--server", server, *place, code=0).stdout)["subjects"]
+    assert (pong["verdict"], pong["runs"]) == ("inconclusive", 60)
+
+
+@pytest.mark.real
 def test_an_old_version_loses_what_the_new_one_delivers():
     story = ("check", "large_message_then_close", "--jobs", "1", "--param", "size=400000", "--json")
     (old,) = json.loads(command(*story, "--server", OLD, code=1).stdout)["subjects"]
