@@ -24,14 +24,14 @@ from typing import TYPE_CHECKING
 
 from sim.errors import Divergence, SimError
 from sim.search.divergence import differing, disturb
-from sim.search.lines import Lines
+from sim.search.lines import Lines, Place
 from sim.search.suspects import addresses
 from sim.world.blame import place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from sim.search.lines import Place, Step
+    from sim.search.lines import Recording, Step
 
 TIMES = 6
 """How often a schedule is run in search of a line."""
@@ -44,7 +44,7 @@ def named(error: Divergence, again: Callable[[], object]) -> Divergence:
         error: what was found.
         again: runs the schedule once more.
     """
-    first: Lines | None = None
+    first: Recording | None = None
     for number in range(TIMES):
         lines = Lines()
         ballast = disturb(number)
@@ -52,9 +52,9 @@ def named(error: Divergence, again: Callable[[], object]) -> Divergence:
             again()
         del ballast
         if first is None:
-            first = lines
+            first = lines.recording()
         else:
-            said = compare(first, lines)
+            said = compare(first, lines.recording())
             if said is not None:
                 return Divergence(f"{error} {said}")
     return Divergence(
@@ -62,7 +62,7 @@ def named(error: Divergence, again: Callable[[], object]) -> Divergence:
     )
 
 
-def compare(one: Lines, two: Lines) -> str | None:
+def compare(one: Recording, two: Recording) -> str | None:
     """The line at which two recorded runs part, in words; None if they are the same."""
     pairs = list(zip(one.steps, two.steps, strict=False))
     parting = next((index for index, (a, b) in enumerate(pairs) if _differ(a, b)), None)
@@ -93,7 +93,7 @@ def _shows(a: Step, b: Step) -> bool:
     return a.kind != b.kind or a.where != b.where or (a.kind in ("event", "choice") and a.values != b.values)
 
 
-def _explain(pairs: Sequence[tuple[Step, Step]], index: int, lines: Lines) -> tuple[Place | None, str]:
+def _explain(pairs: Sequence[tuple[Step, Step]], index: int, lines: Recording) -> tuple[Place | None, str]:
     """Which line is at fault for the difference there, and why."""
     a, b = pairs[index]
     if a.kind != b.kind or a.where != b.where or a is b:
@@ -114,14 +114,11 @@ def _explain(pairs: Sequence[tuple[Step, Step]], index: int, lines: Lines) -> tu
 _WHAT = {"event": "what is recorded", "return": "what it returns", "choice": "the number of possibilities"}
 
 
-def _suspected(lines: Lines, culprit: Place | None) -> Sequence[str]:
-    suspects = lines.suspects.get(culprit) if culprit is not None else None
-    return suspects.known[:1] if suspects is not None else ()
+def _suspected(lines: Recording, culprit: Place | None) -> Sequence[str]:
+    return lines.suspects.get(culprit, [])[:1] if culprit is not None else ()
 
 
 def _at(step: Step) -> Place | None:
-    from sim.search.lines import Place
-
     return step.where if isinstance(step.where, Place) else step.before
 
 

@@ -6,6 +6,7 @@ call them on each forced prefix, and on the whole of a sample of runs.
 
 from __future__ import annotations
 
+import zlib
 from typing import TYPE_CHECKING
 
 from sim.check.invariants import PROGRESS
@@ -107,6 +108,20 @@ def same_traces(first: Trace, second: Trace, *, beginning: bool = False) -> None
                 )
     if len(first) != len(second):
         raise unlike(f"The first has {len(first)} events; now there are {len(second)}.")
+
+
+def digest(trace: Trace) -> int:
+    """A number that tells whether a run is the one that it was, also in another process.
+
+    What applications and logs say of themselves is left out: it may name files, which lie elsewhere on other machines.
+    """
+    return zlib.crc32(
+        "".join(
+            f"{event.time:.9f} {event.kind} {event.actor} "
+            f"{'' if event.kind.startswith(('app.', 'log.')) else event.to_json()}\n"
+            for event in trace
+        ).encode("utf-8", "backslashreplace")
+    )
 
 
 def same_judgement(first: Run, second: Run) -> None:

@@ -10,6 +10,7 @@ import attrs
 from sim.errors import Divergence, UsageError
 from sim.registry import find_scenario, name_of
 from sim.search.classes import Classes
+from sim.search.divergence import digest
 from sim.search.elsewhere import Elsewhere, find_anywhere, find_here, recorded_with
 from sim.search.isolation import IsolationCheck
 from sim.search.policy import POLICIES
@@ -17,6 +18,7 @@ from sim.search.reduction import ISOLATED, chosen
 from sim.search.report import Bound
 from sim.search.runner import Runner
 from sim.search.schedule import Schedule
+from sim.search.seeds import another_run
 from sim.search.shrink import Shrinker
 from sim.search.states import States, knowledge_of
 from sim.search.tally import Tally
@@ -273,7 +275,8 @@ def replay(
 
     Raises:
         UsageError: a damaged blob, an unknown scenario or server, another one than the schedule's, other versions.
-        Divergence: the world offers other choices than the schedule makes.
+        Divergence: the world offers other choices than the schedule makes; or the run is another one than was recorded,
+            and differs from process to process.
     """
     if isinstance(schedule, str):
         schedule = Schedule.from_blob(schedule)
@@ -290,15 +293,7 @@ def replay(
     _one_of("granularity", schedule.granularity, GRANULARITIES)
     if schedule.arrivals is not None:
         _one_of("arrivals", schedule.arrivals, ARRIVALS)
-    runner = Runner(
-        found,
-        subject,
-        params=schedule.params,
-        granularity=schedule.granularity,
-        horizon=schedule.horizon,
-        faults=schedule.faults,
-        arrivals=schedule.arrivals,
-    )
+    runner = Runner.of(found, subject, schedule)
     if server is not None and isinstance(subject, Elsewhere):
         runner.subject = attrs.evolve(subject, versions=schedule.versions)
         return runner, subject.replay(found, schedule)
@@ -326,6 +321,8 @@ def replay(
             f"the schedule makes {len(schedule.picks)} choices, and the world asked for {len(run.choices)}. The "
             "scenario, the server or a library differs from the one that it was recorded with."
         )
+    if not any_version and server is None and schedule.digest not in (None, digest(run.trace)):
+        another_run(found, schedule, say)
     return runner, run
 
 

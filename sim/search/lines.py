@@ -69,6 +69,18 @@ class Step(NamedTuple):
     before: Place | None
 
 
+class Recording(NamedTuple):
+    """What was written down of a run; it pickles.
+
+    Attributes:
+        steps: in order.
+        suspects: what is suspected of each line, if it is suspected of anything.
+    """
+
+    steps: list[Step]
+    suspects: dict[Place, list[str]]
+
+
 _NONE: frozenset[str] = frozenset()
 
 
@@ -94,6 +106,10 @@ class Lines:
 
     def __exit__(self, *exc: object) -> None:
         sys.settrace(self._before)
+
+    def recording(self) -> Recording:
+        """What was written down so far."""
+        return Recording(self.steps, {place: found.known for place, found in self.suspects.items() if found.known})
 
     def _called(self, frame: FrameType, _event: str, _arg: object) -> Callable[..., Any] | None:
         """Any function is called, or a coroutine resumed."""

@@ -13,6 +13,7 @@ from sim.check.invariants import PROGRESS, Violation
 from sim.errors import Divergence, SimError, Stuck, UsageError
 from sim.search.collector import Collector
 from sim.search.culprit import named
+from sim.search.divergence import digest
 from sim.search.failure import replay_line
 from sim.search.interrupts import Interrupts
 from sim.search.schedule import Schedule, python_version
@@ -121,6 +122,19 @@ class Runner:
         self._interrupts = Interrupts()
         self._last: tuple[int, ...] = ()
         """The schedule of the last run."""
+
+    @classmethod
+    def of(cls, scenario: Scenario, subject: Subject, schedule: Schedule) -> Runner:
+        """One that runs a schedule as it was recorded."""
+        return cls(
+            scenario,
+            subject,
+            params=schedule.params,
+            granularity=schedule.granularity,
+            horizon=schedule.horizon,
+            faults=schedule.faults,
+            arrivals=schedule.arrivals,
+        )
 
     @contextlib.contextmanager
     def session(self) -> Iterator[None]:
@@ -236,9 +250,9 @@ class Runner:
 
     def schedule(self, run: Run) -> Schedule:
         """The run's schedule, with everything that a replay needs."""
-        return self._schedule(run.picks)
+        return self._schedule(run.picks, None if run.known or run.cut else digest(run.trace))
 
-    def _schedule(self, picks: tuple[int, ...]) -> Schedule:
+    def _schedule(self, picks: tuple[int, ...], digest: int | None = None) -> Schedule:
         params = {k: v for k, v in self.arguments.items() if v != self._defaults[k]}
         return Schedule(
             self.scenario.name,
@@ -250,6 +264,7 @@ class Runner:
             self._horizon,
             self._faults,
             self._arrivals,
+            digest,
         )
 
     def versions(self) -> dict[str, str]:

@@ -285,3 +285,76 @@ def test_the_command_names_the_line_and_ends_with_3(plant: Any, tmp_path: Path) 
     assert f"{app[:-4]}.py:7: {line}" in done.stderr.replace("\n", " ")
     assert why in done.stderr.replace("\n", " ")
     assert "Traceback" not in done.stderr
+
+
+# Between processes.
+
+RECORD = """
+import sys
+from sim.registry import find_scenario, find_subject
+from sim.search.runner import Runner
+
+runner = Runner(find_scenario("hello"), find_subject(sys.argv[2]), params={"app": sys.argv[1]})
+with runner.session():
+    run = runner.run()
+print(runner.schedule(run).to_blob())
+"""
+WORDS = """
+    def answer():
+        words = {"one", "two", "three", "four", "five", "six", "seven", "eight"}
+        said = ""
+        for word in words:
+            said += word
+        return said
+"""
+
+
+def python(*arguments: str, seed: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *arguments],
+        env={**os.environ, "PYTHONHASHSEED": seed, "COLUMNS": "1000"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def recorded(app: str, *, seed: str) -> str:
+    done = python("-c", RECORD, app, UVICORN, seed=seed)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_a_replay_under_another_hash_seed_names_the_line(plant: Any) -> None:
+    app = plant(WORDS)
+    blob = recorded(app, seed="11")
+    same = python("-m", "sim", "replay", blob, seed="11")
+    assert (same.returncode, same.stderr) == (0, "")
+    other = python("-m", "sim", "replay", blob, seed="12")
+    assert other.returncode == 3, other.stderr
+    said = " ".join(other.stderr.split())
+    assert "the schedule gives another run than when it was recorded: it depends on the seed of Python's hashes" in said
+    assert (
+        f"the runs part at {os.getcwd()}/{app[:-4]}.py:4: for word in words: (it depends on the order of a set" in said
+    )
+    again = python("-m", "sim", "replay", blob, "--any-version", seed="12")
+    assert again.returncode == 0, again.stderr
+
+
+def test_a_replay_of_what_was_changed_since_says_so(plant: Any, tmp_path: Path) -> None:
+    app = plant("def answer():\n    return 'before'\n")
+    blob = recorded(app, seed="11")
+    assert python("-m", "sim", "replay", blob, seed="12").stderr == ""
+    module = tmp_path / f"{app[:-4]}.py"
+    module.write_text(module.read_text().replace("'before'", "'since'"))
+    done = python("-m", "sim", "replay", blob, seed="12")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.startswith("note: this is not the run that was recorded with the schedule. The application, ")
+
+
+def test_a_schedule_is_the_same_whatever_digest_it_carries() -> None:
+    one, two = (sim.Schedule("hello", UVICORN, (1,), digest=digest) for digest in (None, 7))
+    assert one == two
+    assert sim.Schedule.from_blob(two.to_blob()).digest == 7
+    assert sim.Schedule.from_blob(one.to_blob()).digest is None
