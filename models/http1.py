@@ -12,7 +12,7 @@ from sim.world.trace import Event
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from models.tls import TlsConnection
     from sim.world.host import Connection, Host
@@ -129,9 +129,9 @@ class HttpClient:
         except ConnectionError as exc:
             self._cut_off(type(exc).__name__)
             return None
-        return await self._response(None if within is None else self.host.now + within)
+        return await self._response(self.host.countdown(within))
 
-    async def _response(self, deadline: float | None) -> Response | None:
+    async def _response(self, left: Callable[[], float | None]) -> Response | None:
         head: h11.Response | None = None
         body: list[bytes] = []
         while True:
@@ -141,9 +141,8 @@ class HttpClient:
                 self._cut_off(str(exc))
                 return None
             if event is h11.NEED_DATA:
-                left = None if deadline is None else max(deadline - self.host.now, 0.0)
                 try:
-                    data = await self.connection.receive(within=left)
+                    data = await self.connection.receive(within=left())
                 except ConnectionResetError:
                     self._cut_off("reset")
                     return None

@@ -186,12 +186,11 @@ class Http2Client:
     async def response(self, stream: int, *, within: float | None = None) -> Response | None:
         """The response on a stream; None if it was reset, the connection ended, or `within` virtual seconds did."""
         state = self._streams[stream]
-        deadline = None if within is None else self.host.now + within
+        left = self.host.countdown(within)
         while not (state.ended or state.failed):
-            left = None if deadline is None else deadline - self.host.now
-            if left is not None and left <= 0:
+            if left() == 0:
                 state.failed = "the answer does not come"
-            elif not await self._read(left) and self._over:
+            elif not await self._read(left()) and self._over:
                 state.failed = self._over
         if state.status is None or not state.ended:
             self.host.world.trace.record(HttpCutOff, self.host.name, state.failed)
@@ -325,12 +324,11 @@ class Http2Stream:
             ConnectionResetError: the server reset the stream.
         """
         state, client = self._state, self._client
-        deadline = None if within is None else client.host.now + within
+        left = client.host.countdown(within)
         while not state.body and not state.ended and not state.failed and not client._over and not self._closed:
-            left = None if deadline is None else deadline - client.host.now
-            if left is not None and left <= 0:
+            if left() == 0:
                 return None
-            await client._read(left)
+            await client._read(left())
         data = bytes(state.body[:limit])
         del state.body[:limit]
         if not data and state.failed and not self._closed:

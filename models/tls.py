@@ -107,15 +107,13 @@ class TlsConnection:
 
     async def receive(self, limit: int = BITE, *, within: float | None = None) -> bytes | None:
         """As `Connection.receive`. The server's close_notify is an end of file; so is an end without one."""
-        host = self._below.host
-        deadline = None if within is None else host.now + within
+        left = self._below.host.countdown(within)
         while True:
             try:
                 return self._tls.read(limit)
             except ssl.SSLWantReadError:
                 self._flush("TLS")
-                left = None if deadline is None else deadline - host.now
-                came = None if left is not None and left <= 0 else await self._take(left)
+                came = None if left() == 0 else await self._take(left())
                 if not came:
                     return None if came is None else b""
             except (ssl.SSLZeroReturnError, ssl.SSLEOFError):

@@ -1,16 +1,15 @@
-"""WebSocket clients for scripts, on wsproto, and the events that they see.
+"""WebSocket clients for scripts, on wsproto.
 
 `WebSocketClient` is what a scenario's script talks through. It answers pings, as every client library does, and
-records each frame that it sends or reads. `dotnet_heartbeat` behaves as .NET's `ClientWebSocket` does by default: an
+records each frame that it sends or reads (`models.websocket_events`, whose names are here, too). `dotnet_heartbeat` behaves as .NET's `ClientWebSocket` does by default: an
 unsolicited Pong with an empty payload every 30 seconds (`KeepAliveInterval`, RFC 6455 section 5.5.3).
 """
 
 from __future__ import annotations
 
 from itertools import count
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
-import attrs
 import wsproto
 from wsproto import events as ws
 from wsproto.connection import Connection as Frames
@@ -19,7 +18,17 @@ from wsproto.extensions import PerMessageDeflate
 from wsproto.utilities import RemoteProtocolError
 
 from models.tls import open_connection
-from sim.world.trace import Event
+from models.websocket_events import (
+    WsBinary,
+    WsClose,
+    WsFragment,
+    WsFrame,
+    WsGarbage,
+    WsHandshake,
+    WsPing,
+    WsPong,
+    WsText,
+)
 
 if TYPE_CHECKING:
     import ssl
@@ -31,103 +40,27 @@ if TYPE_CHECKING:
     from sim.world.kernel import Address
 
 DOTNET_KEEP_ALIVE_INTERVAL = 30.0
-SHOWN = 80
-"""Bytes or characters of a payload that are shown whole."""
 
-
-@attrs.define(slots=True)
-class WsFrame(Event):
-    """A frame or message; `way` is "sends" or "gets"."""
-
-    kind: ClassVar[str] = "ws.frame"
-    way: str
-    payload: Any
-
-    noun: ClassVar[str] = "frame"
-
-    def describe(self) -> str:
-        return f"{self.way} {self.noun} {_shown(self.payload)}"
-
-
-def _shown(payload: Any) -> str:
-    """A payload as people can read it: the beginning and the size of one that is long."""
-    if isinstance(payload, (str, bytes)) and len(payload) > SHOWN:
-        unit = "bytes" if isinstance(payload, bytes) else "characters"
-        return f"{payload[: SHOWN // 4]!r}... ({len(payload):,} {unit})"
-    return repr(payload)
-
-
-@attrs.define(slots=True)
-class WsHandshake(WsFrame):
-    """The opening handshake: "sends" the request, "gets" 101 or another status."""
-
-    kind: ClassVar[str] = "ws.handshake"
-
-    def describe(self) -> str:
-        return "asks for a WebSocket" if self.way == "sends" else f"gets HTTP {self.payload}"
-
-
-@attrs.define(slots=True)
-class WsText(WsFrame):
-    """A text message."""
-
-    kind: ClassVar[str] = "ws.text"
-    noun: ClassVar[str] = "text"
-
-
-@attrs.define(slots=True)
-class WsBinary(WsFrame):
-    """A binary message."""
-
-    kind: ClassVar[str] = "ws.binary"
-    noun: ClassVar[str] = "bytes"
-
-
-@attrs.define(slots=True)
-class WsPing(WsFrame):
-    """A Ping."""
-
-    kind: ClassVar[str] = "ws.ping"
-    noun: ClassVar[str] = "Ping"
-
-
-@attrs.define(slots=True)
-class WsPong(WsFrame):
-    """A Pong."""
-
-    kind: ClassVar[str] = "ws.pong"
-    noun: ClassVar[str] = "Pong"
-
-    def describe(self) -> str:
-        return f"{self.way} Pong" + (f" {self.payload!r}" if self.payload else "")
-
-
-@attrs.define(slots=True)
-class WsFragment(WsFrame):
-    """A part of a message that more parts will follow. The whole message is an event of its own, at its last part."""
-
-    kind: ClassVar[str] = "ws.fragment"
-    noun: ClassVar[str] = "fragment"
-
-
-@attrs.define(slots=True)
-class WsGarbage(WsFrame):
-    """Bytes that are no WebSocket frames; the payload says why."""
-
-    kind: ClassVar[str] = "ws.garbage"
-
-    def describe(self) -> str:
-        return f"{self.way} garbage: {self.payload}"
-
-
-@attrs.define(slots=True)
-class WsClose(WsFrame):
-    """A Close frame; the payload is its code, 1005 if it has none."""
-
-    kind: ClassVar[str] = "ws.close"
-
-    def describe(self) -> str:
-        return f"{self.way} Close {self.payload}"
+__all__ = [
+    "DOTNET_KEEP_ALIVE_INTERVAL",
+    "Refused",
+    "WebSocketClient",
+    "WsBinary",
+    "WsClose",
+    "WsFragment",
+    "WsFrame",
+    "WsGarbage",
+    "WsHandshake",
+    "WsPing",
+    "WsPong",
+    "WsText",
+    "binary",
+    "dotnet_heartbeat",
+    "fragments",
+    "ping",
+    "pong",
+    "text",
+]
 
 
 def text(payload: str) -> ws.TextMessage:
@@ -271,10 +204,9 @@ class WebSocketClient:
 
     async def receive(self, within: float | None = None) -> ws.Event | None:
         """The next text, binary or Close; None if nothing came `within` virtual seconds, or the connection ended."""
-        deadline = None if within is None else self.host.now + within
-        while not self._arrived:
-            left = None if deadline is None else deadline - self.host.now
-            if (left is not None and left <= 0) or not await self._read(left):
+        left = self.host.countdown(within)
+        while not self._arrived and left() != 0:
+            if not await self._read(left()):
                 break
         return self._arrived.pop(0) if self._arrived else None
 
@@ -297,11 +229,9 @@ class WebSocketClient:
 
     async def drain(self, within: float | None = None) -> None:
         """Read until the connection ends, at most `within` virtual seconds."""
-        deadline = None if within is None else self.host.now + within
-        while True:
-            left = None if deadline is None else deadline - self.host.now
-            if (left is not None and left <= 0) or not await self._read(left):
-                return
+        left = self.host.countdown(within)
+        while left() != 0 and await self._read(left()):
+            pass
 
     async def _read(self, within: float | None) -> bool:
         """Read once and take what came apart. False at the end of the connection, of the time, or of all sense."""

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 PICTURES = (".png", ".svg", ".pdf")
 SEARCHES = ("exhaustive", "depth-first", "random", "pct", "pos", "coverage", "hypothesis")
 GRANULARITIES = ("turn", "iteration")
+ARRIVALS = ("single", "merged", "any")
 REDUCTIONS = ("classes", "states")
 AT_LEAST_1 = click.IntRange(min=1)
 ABOVE_0 = click.FloatRange(min=0, min_open=True)
@@ -129,6 +130,12 @@ def _faults(_ctx: click.Context, _option: click.Parameter, value: str | None) ->
     "iteration: also between two iterations of the loop. Default: the scenario's own.",
 )
 @click.option(
+    "--arrivals",
+    type=click.Choice(ARRIVALS),
+    help="single: each segment arrives alone; merged: with all of its connection that may have arrived by then; any: with "
+    "how many is a choice. Default: the scenario's own.",
+)
+@click.option(
     "--param",
     "params",
     multiple=True,
@@ -171,7 +178,7 @@ def _faults(_ctx: click.Context, _option: click.Parameter, value: str | None) ->
     "--faults",
     metavar="NAME=N,...",
     callback=_faults,
-    help="Faults that may strike, and how often in one order: cut, merge, stall, fin, rst, lose, refuse, sigterm, sigint, "
+    help="Faults that may strike, and how often in one order: cut, merge, delay, stall, fin, rst, lose, refuse, sigterm, sigint, "
     "cancel, late, clock. Default: the scenario's.",
 )
 @click.option(

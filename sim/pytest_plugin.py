@@ -81,6 +81,12 @@ def _granularity(text: str) -> str:
     return text
 
 
+def _arrivals(text: str) -> str:
+    if text not in ("single", "merged", "any"):
+        raise ValueError
+    return text
+
+
 def _count(text: str) -> int:
     if int(text) <= 0:
         raise ValueError
@@ -100,6 +106,13 @@ OPTIONS = (
         _granularity,
         "turn, iteration",
         "when things may arrive: 'turn', while the event loop is idle, or 'iteration', also between its iterations",
+    ),
+    Option(
+        "arrivals",
+        "HOW",
+        _arrivals,
+        "single, merged, any",
+        "whether segments of one connection arrive together: 'single', 'merged', or 'any', where it is a choice",
     ),
     Option("max_runs", "N", _count, "a whole number above 0", "bound on the number of runs of each search"),
     Option("max_choices", "N", _count, "a whole number above 0", "bound on the choices of each run"),

@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import attrs
+from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 from models.environments.door import door
 from models.environments.make import Environment, cached, find_python, make, parse_requirement
 from models.process.servers import DRIVERS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-
-    from packaging.requirements import Requirement
+    from collections.abc import Callable, Container, Mapping, Sequence
 
 NEEDS = ("attrs>=24.1", "networkx>=3.2", "packaging>=23", "starlette")
 """What the search needs in the process where it runs, and what the applications of our scenarios do."""
@@ -23,6 +23,11 @@ PARSERS: tuple[tuple[frozenset[str], str], ...] = (
     (frozenset({"websockets", "websockets-sansio", "wsproto"}), "websockets"),
 )
 """uvicorn's extras of each kind, and what it prefers where none is named."""
+NOT_DECLARED = (("h11", "0.10", "wsproto", "wsproto<1.1"),)
+"""What distributions do not say of one another: below that version of the first, the second has to be so. wsproto 1.1
+imports what came with h11 0.10, and asks for 0.9 or newer."""
+BRINGS = {"hypercorn": ("wsproto",)}
+"""What servers bring by themselves, of those."""
 BEGIN = "import sys; sys.path[0] = sys.argv[1] + '/ours'; from models.environments.begin import main; main()"
 
 
@@ -68,6 +73,7 @@ def prepare(
         *([] if model else [r for r in to_install(parse_requirement(requirement)) if r not in said]),
         *map(str, beside),
     ]
+    wanted = _going_together(wanted, beside, said)
     if versions:
         environment = cached(find_python(python)[1], versions, NEEDS)
         wanted += [f"{name}=={version}" for name, version in versions.items()]
@@ -76,6 +82,27 @@ def prepare(
     if environment is None:
         environment = make(wanted or [NEEDS[0]], python=python, needs=NEEDS, say=say)
     return Place(environment, (str(environment.python), "-c", BEGIN, str(door())))
+
+
+def _going_together(wanted: Sequence[str], beside: Sequence[Requirement], said: Container[str]) -> list[str]:
+    """The same requirements, with what nobody has declared of them (`NOT_DECLARED`)."""
+    found = list(wanted)
+    for name, version, other, bound in NOT_DECLARED:
+        old = any(canonicalize_name(r.name) == name and _below(r, Version(version)) for r in beside)
+        brought = any(other in BRINGS.get(canonicalize_name(Requirement(text).name), ()) for text in wanted)
+        if old and other not in said and (brought or other in wanted):
+            found = [text for text in found if text != other]
+            found.append(bound)
+    return found
+
+
+def _below(requirement: Requirement, version: Version) -> bool:
+    """Whether a requirement can only be met below a version."""
+    for spec in requirement.specifier:
+        limit = Version(spec.version.removesuffix(".*"))
+        if (spec.operator in ("==", "<=", "~=") and limit < version) or (spec.operator == "<" and limit <= version):
+            return True
+    return False
 
 
 def to_install(requirement: Requirement) -> list[str]:

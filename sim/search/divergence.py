@@ -6,6 +6,7 @@ call them on each forced prefix, and on the whole of a sample of runs.
 
 from __future__ import annotations
 
+import zlib
 from typing import TYPE_CHECKING
 
 from sim.check.invariants import PROGRESS
@@ -26,6 +27,32 @@ SUSPECTS = (
     "id() or hash() of an object, state that a module keeps from one run to the next, an extension module that reads "
     "a real clock or real entropy."
 )
+
+SIZES = range(16, 513, 16)
+"""Bytes of the objects that share a stock of CPython's allocator."""
+
+
+def disturb(number: int) -> list[object]:
+    """Take some memory of each size, other amounts for each `number`; it is given back with what is returned.
+
+    While it is held, objects get other addresses than in the last run, as they would from process to process: what
+    depends on them shows.
+    """
+    held: list[object] = []
+    for index, size in enumerate(SIZES):
+        count = (number * 7 + index * 3) % 11
+        held += [bytes(size - 33) for _ in range(count)] if size > 33 else [float(n) for n in range(count)]
+    held += (
+        [{} for _ in range(number * 5 % 7)]
+        + [[] for _ in range(number * 3 % 7)]
+        + [object() for _ in range(number % 5)]
+    )
+    held += [_Held() for _ in range(number * 11 % 13)] + [set() for _ in range(number * 2 % 5)]
+    return held
+
+
+class _Held:
+    """Of the size of most programs' objects."""
 
 
 def same_questions(before: Sequence[Choice], after: Sequence[Choice]) -> None:
@@ -81,6 +108,20 @@ def same_traces(first: Trace, second: Trace, *, beginning: bool = False) -> None
                 )
     if len(first) != len(second):
         raise unlike(f"The first has {len(first)} events; now there are {len(second)}.")
+
+
+def digest(trace: Trace) -> int:
+    """A number that tells whether a run is the one that it was, also in another process.
+
+    What applications and logs say of themselves is left out: it may name files, which lie elsewhere on other machines.
+    """
+    return zlib.crc32(
+        "".join(
+            f"{event.time:.9f} {event.kind} {event.actor} "
+            f"{'' if event.kind.startswith(('app.', 'log.')) else event.to_json()}\n"
+            for event in trace
+        ).encode("utf-8", "backslashreplace")
+    )
 
 
 def same_judgement(first: Run, second: Run) -> None:

@@ -123,39 +123,14 @@ class Elsewhere:
         """
         place = self.prepare()
         beside = [Requirement(text).name for text in self.also] or list(_without_python(self.versions))
-        request = there.Request(job, self.requirement, tuple(map(canonicalize_name, beside)), _importable())
-        with contextlib.ExitStack() as stack:
-            to, theirs_in = _pipe(stack)
-            theirs_out, back = _pipe(stack)
-            process = subprocess.Popen(
-                [*place.command, str(theirs_in.fileno()), str(theirs_out.fileno())],
-                stdin=subprocess.DEVNULL,
-                stdout=2,
-                pass_fds=(theirs_in.fileno(), theirs_out.fileno()),
-            )
-            stack.callback(_end, process)
-            theirs_in.close()
-            theirs_out.close()
-            stack.callback(to.close)
-            try:
-                to.send(request)
-                while True:
-                    kind, value = back.recv()
-                    if kind == "progress":
-                        if tell is not None:
-                            tell(value)
-                    elif kind == "error":
-                        raise value
-                    else:
-                        answer: T = value
-                        return answer
-            except (EOFError, OSError) as exc:
-                _end(process)
-                raise SimError(
-                    f"the process that ran {self.requirement} in {place.environment.directory} ended with status "
-                    f"{process.returncode} and gave no answer. What it printed stands above. If the environment is "
-                    "damaged, delete that directory: it is made anew."
-                ) from exc
+        return ask(
+            place.command,
+            job,
+            self.requirement,
+            beside=tuple(map(canonicalize_name, beside)),
+            tell=tell,
+            where=f" in {place.environment.directory}",
+        )
 
     def _named(self, scenario: Scenario) -> str:
         name = name_of(scenario)
@@ -165,6 +140,66 @@ class Elsewhere:
                 "found by a name. Put it into a module, and name it module:attribute."
             )
         return name
+
+
+def ask(
+    command: Sequence[str],
+    job: Callable[[Subject, Any], T],
+    requirement: str,
+    *,
+    beside: tuple[str, ...] = (),
+    environment: Mapping[str, str] | None = None,
+    tell: Callable[[Progress], None] | None = None,
+    where: str = "",
+) -> T:
+    """Have a process do a job; it ends then.
+
+    Args:
+        command: its command line, to which two file descriptors are added.
+        job: called there with the subject and with whom to tell of progress; it and its answer pickle.
+        requirement: the subject's.
+        beside: distributions whose versions matter, too.
+        environment: variables to set there, besides those here.
+        tell: told of progress here.
+        where: for messages: the environment that it runs in, if it is another one.
+
+    Raises:
+        SimError: the job's own, or that the process ended without an answer.
+    """
+    request = there.Request(job, requirement, beside, _importable())
+    with contextlib.ExitStack() as stack:
+        to, theirs_in = _pipe(stack)
+        theirs_out, back = _pipe(stack)
+        process = subprocess.Popen(
+            [*command, str(theirs_in.fileno()), str(theirs_out.fileno())],
+            stdin=subprocess.DEVNULL,
+            stdout=2,
+            pass_fds=(theirs_in.fileno(), theirs_out.fileno()),
+            env={**os.environ, **(environment or {})},
+        )
+        stack.callback(_end, process)
+        theirs_in.close()
+        theirs_out.close()
+        stack.callback(to.close)
+        try:
+            to.send(request)
+            while True:
+                kind, value = back.recv()
+                if kind == "progress":
+                    if tell is not None:
+                        tell(value)
+                elif kind == "error":
+                    raise value
+                else:
+                    answer: T = value
+                    return answer
+        except (EOFError, OSError) as exc:
+            _end(process)
+            advice = " If the environment is damaged, delete that directory: it is made anew." if where else ""
+            raise SimError(
+                f"the process that ran {requirement}{where} ended with status {process.returncode} and gave no answer. "
+                f"What it printed stands above.{advice}"
+            ) from exc
 
 
 def find_anywhere(requirement: str, *, also: Sequence[str] = (), python: str | None = None) -> Subject:

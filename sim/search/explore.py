@@ -10,14 +10,16 @@ import attrs
 from sim.errors import Divergence, UsageError
 from sim.registry import find_scenario, name_of
 from sim.search.classes import Classes
+from sim.search.divergence import digest
 from sim.search.elsewhere import Elsewhere, find_anywhere, find_here, recorded_with
 from sim.search.frontier import Outlook
 from sim.search.isolation import IsolationCheck
-from sim.search.question import DEFAULT_MAX_CHOICES, GRANULARITIES, SEARCHES, Question, one_of, reported
+from sim.search.question import ARRIVALS, DEFAULT_MAX_CHOICES, GRANULARITIES, SEARCHES, Question, one_of, reported
 from sim.search.reduction import ISOLATED
 from sim.search.report import Bound
 from sim.search.runner import Runner
 from sim.search.schedule import Schedule
+from sim.search.seeds import another_run
 from sim.search.shrink import shrink_all
 from sim.search.states import States, knowledge_of
 from sim.search.tally import Tally
@@ -74,6 +76,7 @@ def explore(
     max_seconds: float | None = None,
     horizon: float | None = None,
     faults: Mapping[str, int] | None = None,
+    arrivals: str | None = None,
     reduce: Sequence[str] | str = (),
     check_isolation: bool = False,
     symmetry: bool = False,
@@ -101,6 +104,8 @@ def explore(
         horizon: bound on the virtual seconds of one run. None: as the scenario says.
         faults: how often each fault may strike in one run, by name (see `sim.world.faults`), and no others; None: as the
             scenario says.
+        arrivals: whether segments of one connection arrive together. "single": each alone; "merged": with all that may
+            have arrived by then; "any": with how many is a choice. None: as the scenario says.
         reduce: names of reductions, such as "classes" or "states" (see `sim.search.reduction`); none: every order is run.
         check_isolation: look, in a sample of runs, whether connections are as isolated as the scenario declares.
         symmetry: with "states": take scripts that the scenario started as `alike` for one another.
@@ -127,6 +132,7 @@ def explore(
         max_seconds=max_seconds,
         horizon=horizon,
         faults=faults,
+        arrivals=arrivals,
         reduce=reduce,
         symmetry=symmetry,
         check_isolation=check_isolation,
@@ -226,7 +232,8 @@ def replay(
 
     Raises:
         UsageError: a damaged blob, an unknown scenario or server, another one than the schedule's, other versions.
-        Divergence: the world offers other choices than the schedule makes.
+        Divergence: the world offers other choices than the schedule makes; or the run is another one than was recorded,
+            and differs from process to process.
     """
     if isinstance(schedule, str):
         schedule = Schedule.from_blob(schedule)
@@ -241,14 +248,9 @@ def replay(
         if name != asked:
             raise UsageError(f"the schedule is of the {what} {name!r}, and this is {asked!r}. Replay it with its own.")
     one_of("granularity", schedule.granularity, GRANULARITIES)
-    runner = Runner(
-        found,
-        subject,
-        params=schedule.params,
-        granularity=schedule.granularity,
-        horizon=schedule.horizon,
-        faults=schedule.faults,
-    )
+    if schedule.arrivals is not None:
+        one_of("arrivals", schedule.arrivals, ARRIVALS)
+    runner = Runner.of(found, subject, schedule)
     if server is not None and isinstance(subject, Elsewhere):
         runner.subject = attrs.evolve(subject, versions=schedule.versions)
         return runner, subject.replay(found, schedule)
@@ -276,6 +278,8 @@ def replay(
             f"the schedule makes {len(schedule.picks)} choices, and the world asked for {len(run.choices)}. The "
             "scenario, the server or a library differs from the one that it was recorded with."
         )
+    if not any_version and server is None and schedule.digest not in (None, digest(run.trace)):
+        another_run(found, schedule, say)
     return runner, run
 
 
@@ -299,5 +303,6 @@ def replayed(schedule: Schedule, *, scenario: Scenario | None = None, server: Su
             "granularity": schedule.granularity,
             "horizon": schedule.horizon,
             "faults": schedule.faults,
+            "arrivals": schedule.arrivals,
         },
     )

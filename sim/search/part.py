@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from sim.check.invariants import Violation
-    from sim.search.runner import Rank
+    from sim.search.runner import Rank, Run
 
 DIGEST_BYTES = 16
 
@@ -34,20 +34,25 @@ class Best:
 
     Attributes:
         rank: how simple it is; see `sim.search.runner.Run.rank`.
+        digest: of its trace; see `sim.search.runner.Run.digest`.
         message: what was said of it.
         seq: the number of the event at which it shows, or None.
         runs: how many show it.
     """
 
     rank: Rank
+    digest: int | None
     message: str = ""
     seq: int | None = None
     runs: int = 1
 
     @classmethod
-    def of(cls, rank: Rank, violation: Violation, runs: int = 1) -> Best:
-        """A run that breaks something, or does not show something."""
-        return cls(rank, violation.message, violation.event.seq if violation.event is not None else None, runs)
+    def of(cls, run: Run, violation: Violation | None = None, runs: int = 1) -> Best:
+        """A run, and what it breaks or does not show."""
+        if violation is None:
+            return cls(run.rank, run.digest, runs=runs)
+        seq = violation.event.seq if violation.event is not None else None
+        return cls(run.rank, run.digest, violation.message, seq, runs)
 
     @property
     def events(self) -> int:
@@ -65,13 +70,13 @@ class Best:
 
     def to_json(self) -> list[Any]:
         """It as JSON types."""
-        return [list(self.rank), self.message, self.seq, self.runs]
+        return [list(self.rank), self.digest, self.message, self.seq, self.runs]
 
     @classmethod
     def from_json(cls, record: Any) -> Best:
         """What `to_json` made a record of."""
-        (deviations, events, choices, picks), message, seq, runs = record
-        return cls((deviations, events, choices, tuple(picks)), message, seq, runs)
+        (deviations, events, choices, picks), digest, message, seq, runs = record
+        return cls((deviations, events, choices, tuple(picks)), digest, message, seq, runs)
 
 
 def _simplicity(best: Best) -> Rank:
@@ -115,7 +120,7 @@ class Part:
             (self.plainest, other.plainest),
         ):
             for name, best in theirs.items():
-                keep(ours, name, best)
+                ours[name] = best.merged(ours[name]) if name in ours else best
         for name in self.witnessed & self.plainest.keys():
             del self.plainest[name]
 
@@ -147,10 +152,15 @@ class Part:
         )
 
 
-def keep(where: dict[str, Best], name: str, best: Best) -> None:
-    """Count another."""
+def count(where: dict[str, Best], name: str, run: Run, violation: Violation | None = None) -> None:
+    """Count a run that shows something."""
     before = where.get(name)
-    where[name] = best if before is None else before.merged(best)
+    if before is None:
+        where[name] = Best.of(run, violation)
+    elif run.rank < before.rank:
+        where[name] = Best.of(run, violation, before.runs + 1)
+    else:
+        where[name] = attrs.evolve(before, runs=before.runs + 1)
 
 
 def _records(bests: Mapping[str, Best]) -> dict[str, list[Any]]:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 SEARCHES = tuple(POLICIES)
 GRANULARITIES = ("turn", "iteration")
+ARRIVALS = ("single", "merged", "any")
 DEFAULT_MAX_RUNS = 1_000_000
 DEFAULT_MAX_CHOICES = 10_000
 BOUNDS = ("max_runs", "max_choices", "max_seconds", "horizon")
@@ -65,6 +66,7 @@ class Question:
     max_seconds: float | None = None
     horizon: float | None = None
     faults: dict[str, int] | None = attrs.field(default=None, converter=_copied)
+    arrivals: str | None = None
     reduce: tuple[str, ...] = attrs.field(default=(), converter=chosen)
     symmetry: bool = False
     check_isolation: bool = False
@@ -77,6 +79,8 @@ class Question:
                 object.__setattr__(self, name, value)
         if self.granularity is not None:
             one_of("granularity", self.granularity, GRANULARITIES)
+        if self.arrivals is not None:
+            one_of("arrivals", self.arrivals, ARRIVALS)
         for name in BOUNDS:
             value = getattr(self, name)
             if value is not None and not value > 0:
@@ -120,11 +124,12 @@ class Question:
             granularity=self.granularity,
             horizon=self.horizon,
             faults=self.faults,
+            arrivals=self.arrivals,
         )
         if self.reduce and (runner.settings.faults or runner.settings.arrivals != "single"):
             raise UsageError(
                 f"--reduce {','.join(self.reduce)} knows nothing of faults and of segments that arrive together yet. Search "
-                "without it, or without them: --faults ''."
+                "without it, or without them: --faults '' --arrivals single."
             )
         return runner
 
@@ -212,7 +217,7 @@ def reported(
                 name,
                 invariants[name].claim,
                 best.message,
-                runner.schedule_of(best.picks),
+                runner.schedule_of(best.picks, best.digest),
                 best.events,
                 best.runs,
                 best.seq,
@@ -220,7 +225,7 @@ def reported(
             for name, best in found
         ),
         tuple(
-            Observation(name, best.runs, runner.schedule_of(best.picks))
+            Observation(name, best.runs, runner.schedule_of(best.picks, best.digest))
             for name, best in sorted(part.observed.items(), key=lambda item: (-item[1].runs, item[1].rank))
         ),
         settings,

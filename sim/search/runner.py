@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import attrs
 
 from sim.check.invariants import PROGRESS, Violation
-from sim.errors import SimError, Stuck, UsageError
+from sim.errors import Divergence, SimError, Stuck, UsageError
 from sim.search.collector import Collector
+from sim.search.culprit import named
+from sim.search.divergence import digest
 from sim.search.failure import replay_line
 from sim.search.interrupts import Interrupts
 from sim.search.schedule import Schedule, python_version
@@ -71,6 +73,11 @@ class Run:
         return sum(c.pick != 0 for c in self.choices)
 
     @property
+    def digest(self) -> int | None:
+        """Tells whether another run of its schedule is the same run; None: it was cut or ended, so nothing does."""
+        return None if self.known or self.cut else digest(self.trace)
+
+    @property
     def rank(self) -> Rank:
         """How simple it is, simplest first: deviations, events, choices, picks. No two schedules have the same."""
         return (self.deviations, len(self.trace), len(self.choices), self.picks)
@@ -86,6 +93,7 @@ class Runner:
         granularity: "turn" or "iteration"; None: the scenario's own.
         horizon: virtual seconds; None: the scenario's own.
         faults: how often each may strike, by name; None: as the scenario says.
+        arrivals: "single", "merged" or "any"; None: the scenario's own.
     """
 
     def __init__(
@@ -97,6 +105,7 @@ class Runner:
         granularity: str | None = None,
         horizon: float | None = None,
         faults: Mapping[str, int] | None = None,
+        arrivals: str | None = None,
     ) -> None:
         self.scenario = scenario
         self.subject = subject
@@ -106,20 +115,46 @@ class Runner:
             settings = attrs.evolve(settings, granularity=granularity)
         if horizon is not None:
             settings = attrs.evolve(settings, horizon=horizon)
+        if arrivals is not None:
+            settings = attrs.evolve(settings, arrivals=arrivals)
         if faults is not None:
             settings = attrs.evolve(settings, faults=_overridden(settings.faults, faults))
         self.settings: Settings = settings
         self._horizon = horizon
         self._faults = dict(faults) if faults is not None else None
+        self._arrivals = arrivals
         self._defaults = scenario.arguments()
         self._interrupts = Interrupts()
+        self._last: tuple[int, ...] = ()
+        """The schedule of the last run."""
+
+    @classmethod
+    def of(cls, scenario: Scenario, subject: Subject, schedule: Schedule) -> Runner:
+        """One that runs a schedule as it was recorded."""
+        return cls(
+            scenario,
+            subject,
+            params=schedule.params,
+            granularity=schedule.granularity,
+            horizon=schedule.horizon,
+            faults=schedule.faults,
+            arrivals=schedule.arrivals,
+        )
 
     @contextlib.contextmanager
     def session(self) -> Iterator[None]:
-        """What many runs share: the boundary, and interrupts and garbage collection at times of our own choosing."""
+        """What many runs share: the boundary, and interrupts and garbage collection at times of our own choosing.
+
+        Raises:
+            Divergence: one was raised inside; here the line of the program that the last run differs at is added to it.
+        """
         outside()
         with Interrupts() as self._interrupts, Boundary(), Collector():
-            yield
+            try:
+                yield
+            except Divergence as exc:
+                picks = self._last
+                raise named(exc, lambda: self.run(picks)) from exc.__cause__
 
     def run(
         self,
@@ -160,6 +195,7 @@ class Runner:
             except Exception as exc:
                 raise self._broken(exc, choices.picks) from exc
             finally:
+                self._last = choices.picks
                 world.close()
         return run
 
@@ -219,10 +255,10 @@ class Runner:
 
     def schedule(self, run: Run) -> Schedule:
         """The run's schedule, with everything that a replay needs."""
-        return self.schedule_of(run.picks)
+        return self.schedule_of(run.picks, run.digest)
 
-    def schedule_of(self, picks: tuple[int, ...]) -> Schedule:
-        """The same, of a run that has these picks."""
+    def schedule_of(self, picks: tuple[int, ...], digest: int | None = None) -> Schedule:
+        """The same, of a run that has these picks and this digest."""
         params = {k: v for k, v in self.arguments.items() if v != self._defaults[k]}
         return Schedule(
             self.scenario.name,
@@ -233,6 +269,8 @@ class Runner:
             self.versions(),
             self._horizon,
             self._faults,
+            self._arrivals,
+            digest,
         )
 
     def versions(self) -> dict[str, str]:

@@ -51,6 +51,8 @@ class Schedule:
         horizon: virtual seconds, or None for the scenario's own.
         faults: how often each may strike, or None for what the scenario allows.
         versions: of Python (two places) and of the subject's distributions.
+        arrivals: "single", "merged" or "any", or None for the scenario's own.
+        digest: of the run that it gave (`sim.search.seeds`), or None. Two schedules may differ in it and be the same.
     """
 
     scenario: str
@@ -61,6 +63,8 @@ class Schedule:
     versions: dict[str, str] = attrs.field(factory=dict)
     horizon: float | None = None
     faults: dict[str, int] | None = None
+    arrivals: str | None = None
+    digest: int | None = attrs.field(default=None, eq=False)
 
     @property
     def deviations(self) -> int:
@@ -69,9 +73,19 @@ class Schedule:
 
     def to_blob(self) -> str:
         """The printed form."""
-        record = [self.scenario, self.server, self.granularity, self.params, self.versions, self.horizon, self.picks]
-        if self.faults is not None:
-            record.append(self.faults)
+        record: list[Any] = [
+            self.scenario,
+            self.server,
+            self.granularity,
+            self.params,
+            self.versions,
+            self.horizon,
+            self.picks,
+        ]
+        more = [self.faults, self.arrivals, self.digest]
+        while more and more[-1] is None:
+            more.pop()
+        record += more
         packed = zlib.compress(json.dumps(record, separators=(",", ":"), sort_keys=True).encode(), 9)
         return MARK + _encode(zlib.crc32(packed).to_bytes(4, "big") + packed)
 
@@ -115,15 +129,19 @@ class Schedule:
     def _of(cls, record: Any) -> Schedule:
         """The schedule that a record in a blob stands for; ValueError or TypeError if it is none."""
         scenario, server, granularity, params, versions, horizon, picks, *more = record
-        (faults,) = more or (None,)
-        texts = [scenario, server, granularity, *params, *versions, *versions.values()]
+        if len(more) > 3:
+            raise ValueError
+        faults, arrivals, digest = [*more, None, None, None][:3]
+        texts = [scenario, server, granularity, arrivals or "", *params, *versions, *versions.values()]
         fits = isinstance(params, dict) and all(type(text) is str for text in texts)
         if not fits or not all(type(pick) is int and pick >= 0 for pick in picks):
             raise ValueError
         if faults is not None and not all(type(times) is int and times >= 0 for times in faults.values()):
             raise ValueError
+        if digest is not None and type(digest) is not int:
+            raise ValueError
         virtual = horizon if horizon is None else float(horizon)
-        return cls(scenario, server, picks, params, granularity, versions, virtual, faults)
+        return cls(scenario, server, picks, params, granularity, versions, virtual, faults, arrivals, digest)
 
 
 def _encode(data: bytes) -> str:

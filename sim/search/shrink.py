@@ -87,7 +87,7 @@ def shrink_all(runner: Runner, part: Part, play: Play) -> int:
     for name, best in sorted(part.found.items(), key=lambda item: item[1].rank):
         run = shrinker.shrink(runner.run(best.picks), name)
         violation = next(violation for invariant, violation in run.violations if invariant.name == name)
-        part.found[name] = Best.of(run.rank, violation, best.runs)
+        part.found[name] = Best.of(run, violation, best.runs)
     return shrinker.runs
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import zlib
 from typing import TYPE_CHECKING
 
-from sim.search.divergence import same_judgement, same_questions, same_traces
-from sim.search.part import Best, Part, digest, keep
+from sim.search.divergence import disturb, same_judgement, same_questions, same_traces
+from sim.search.part import Part, count, digest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -75,13 +75,13 @@ class Tally:
         return known
 
     def _keep(self, run: Run) -> None:
-        part, rank = self.part, run.rank
+        part = self.part
         for invariant, violation in run.violations:
-            keep(part.found, invariant.name, Best.of(rank, violation))
+            count(part.found, invariant.name, run, violation)
         if run.known:
             return
         if run.observed is not None:
-            keep(part.observed, run.observed, Best(rank))
+            count(part.observed, run.observed, run)
         for invariant in self._unwitnessed[:]:
             missing = invariant.check(run.trace)
             if missing is None:
@@ -89,7 +89,7 @@ class Tally:
                 part.witnessed.add(invariant.name)
                 part.plainest.pop(invariant.name, None)
             else:
-                keep(part.plainest, invariant.name, Best.of(rank, missing))
+                count(part.plainest, invariant.name, run, missing)
 
     def finish(self) -> None:
         """Run the first schedule once more: what has changed slowly, a cache or a counter, shows by now.
@@ -102,7 +102,9 @@ class Tally:
 
     def _rerun(self, run: Run) -> None:
         looked_at = run.known or not self._merging
+        held = disturb(self.part.reruns)
         again = self._runner.run(run.picks, on_end=None if looked_at else self._runner.same_past)
+        del held
         same_questions(run.choices, again.choices)
         same_traces(run.trace, again.trace, beginning=run.known)
         if not run.known:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from sim.check.invariants import Invariant
     from sim.check.scenario import Scenario
     from sim.check.subject import Subject
+    from sim.search.lines import Recording
     from sim.search.report import Report
     from sim.search.runner import Run
     from sim.search.schedule import Schedule
@@ -130,6 +131,19 @@ def replay(schedule: Schedule, subject: Subject, _tell: object) -> PackedRun:
 
     _, run = run_again(schedule, server=subject)
     return PackedRun.of(run)
+
+
+def walk(schedule: Schedule, subject: Subject, _tell: object) -> tuple[int, Recording]:
+    """A job: run one schedule again, line by line. The answer is the digest of the run, and its lines."""
+    from sim.registry import find_scenario
+    from sim.search.divergence import digest
+    from sim.search.lines import Lines
+    from sim.search.runner import Runner
+
+    runner = Runner.of(find_scenario(schedule.scenario), subject, schedule)
+    with runner.session(), Lines() as lines:
+        run = runner.run(schedule.picks)
+    return digest(run.trace), lines.recording()
 
 
 def serve(inbox: int, outbox: int) -> None:

@@ -132,6 +132,7 @@ def _runner(report: Report) -> Runner:
         granularity=settings.get("granularity"),
         horizon=settings.get("horizon"),
         faults=settings.get("faults"),
+        arrivals=settings.get("arrivals"),
     )
 
 

@@ -104,6 +104,8 @@ class Agenda:
         item.order = self._orders
         if lane not in self.lanes:
             self.lanes.append(lane)
+        elif len(lane.segments) > 1 and item.latest < lane.segments[-2].earliest:  # what is before it was delayed
+            item.latest = lane.segments[-2].earliest
         elif item.latest < INFINITY and len(lane.segments) > 1 and lane.segments[-2].latest > item.latest:
             for earlier in lane.segments:
                 earlier.latest = min(earlier.latest, item.latest)

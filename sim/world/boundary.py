@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 __all__ = ["Boundary", "activated", "current_world"]
 
 
-class _Dispatcher:
+class Dispatcher:
     """Stands in for a function written in C. Like that, and unlike a Python function, it is not a descriptor."""
 
     def __init__(self, original: Any, inside: Callable[..., Any]) -> None:
@@ -87,7 +87,7 @@ class _Dispatcher:
 def _dispatch(original: Any, inside: Callable[..., Any]) -> Any:
     """Something that calls `inside(world, ...)` in a world and `original(...)` elsewhere."""
     if not isinstance(original, types.FunctionType):
-        return _Dispatcher(original, inside)
+        return Dispatcher(original, inside)
 
     def dispatcher(*args: Any, **kwargs: Any) -> Any:
         world = active.get(get_ident())

@@ -11,6 +11,8 @@ a schedule count them. A fault strikes at once and takes no virtual time; then t
 | --- | --- |
 | `cut` | a segment arrives in two: at any byte, or at those that `cuts` finds interesting |
 | `merge` | two segments of one direction arrive as one |
+| `delay` | a segment is lost on its way and sent again: it comes 0.2 s later, what opens a connection 1 s later, and \
+what follows it comes behind it |
 | `stall` | a client stops reading; that it goes on is an option from then on, and is taken when nothing else can happen |
 | `fin` | a client says that it will send nothing more |
 | `rst` | a client resets its connection; or the network does, for both sides |
@@ -42,6 +44,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from sim.errors import UsageError
+from sim.world.clock import moment
 from sim.world.endpoint import Flag, Segment
 from sim.world.events import Fault
 from sim.world.lanes import Mailbox
@@ -58,6 +61,10 @@ if TYPE_CHECKING:
 
 CANCEL_ITERATIONS = 11
 """A cancellation comes behind 0, 1, ... of so many iterations."""
+RESENT_AFTER = 0.2
+"""Virtual seconds behind which TCP sends a lost segment again, at the least (Linux: TCP_RTO_MIN)."""
+SYN_RESENT_AFTER = 1.0
+"""The same for what opens a connection (RFC 6298, 2.1)."""
 JUMPS = (3_600.0, -3_600.0)
 """Seconds by which the wall clock jumps."""
 
@@ -72,6 +79,7 @@ class Faults:
 
     cut: int = 0
     merge: int = 0
+    delay: int = 0
     stall: int = 0
     fin: int = 0
     rst: int = 0
@@ -169,7 +177,7 @@ class Striker:
             return []
         left = self.left
         found: list[Strike] = []
-        if left.get("cut") or left.get("merge") or left.get("refuse"):
+        if left.get("cut") or left.get("merge") or left.get("delay") or left.get("refuse"):
             for lane in lanes:
                 if not isinstance(lane, Mailbox):
                     found += self._on_channel(lane)
@@ -227,6 +235,9 @@ class Striker:
                 yield self._strike("merge", target, f"{head} and {segments[1]} become one", lambda: _merge(channel))
         elif head.flag is Flag.SYN and self.left.get("refuse"):
             yield self._strike("refuse", source, "the connection is refused", lambda: _refuse(channel))
+        if head.flag is not Flag.RST and self.left.get("delay"):
+            seconds = SYN_RESENT_AFTER if head.flag is Flag.SYN else RESENT_AFTER
+            yield self._strike("delay", target, f"{head} is delayed by {seconds:g} s", lambda: _delay(channel, seconds))
 
     def _cut(self, channel: Channel) -> None:
         world = self._world
@@ -327,6 +338,15 @@ def _merge(channel: Channel) -> None:
     second.label = f"{first} with {second}"
     second.data = first.data + second.data
     second.order = first.order
+
+
+def _delay(channel: Channel, seconds: float) -> None:
+    """Have the first segment in flight, and with it all behind it, come later than it would have."""
+    head = channel.segments[0]
+    head.earliest, head.latest = moment(head.earliest + seconds), moment(head.latest + seconds)
+    for segment in channel.segments:
+        segment.earliest = max(segment.earliest, head.earliest)
+        segment.latest = max(segment.latest, head.earliest)
 
 
 def _refuse(channel: Channel) -> None:

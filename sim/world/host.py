@@ -9,7 +9,7 @@ from sim.world.events import TcpClosed
 from sim.world.fiber import Signal, sleep
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from sim.world.kernel import Address, Endpoint
     from sim.world.world import World
@@ -51,9 +51,9 @@ class Connection:
 
     async def drained(self, *, within: float | None = None) -> bool:
         """Wait until everything that was written is under way; False if it is not `within` so many virtual seconds."""
-        deadline = None if within is None else self.host.now + within
+        left = self.host.countdown(within)
         while self._endpoint.queued:
-            if not await self._wait(deadline):
+            if not await self.host.wait(self._changed, left()):
                 return False
         return True
 
@@ -64,9 +64,9 @@ class Connection:
             ConnectionResetError: the peer reset the connection.
         """
         endpoint = self._endpoint
-        deadline = None if within is None else self.host.now + within
+        left = self.host.countdown(within)
         while (self.stalled or not endpoint.readable) and not endpoint.closed:
-            if not await self._wait(deadline):
+            if not await self.host.wait(self._changed, left()):
                 return None
         if endpoint.closed:
             return b""
@@ -78,13 +78,6 @@ class Connection:
         if not data:
             self._closed("eof")
         return data
-
-    async def _wait(self, deadline: float | None) -> bool:
-        """Wait for a change; False if the deadline comes first."""
-        if deadline is None:
-            await self._changed
-            return True
-        return await self.host.wait(self._changed, deadline - self.host.now)
 
     def _closed(self, how: str) -> None:
         if not self._said_closed:
@@ -151,6 +144,10 @@ class Connection:
         self._endpoint.outbound.segments.clear()
 
 
+def _for_ever() -> None:
+    return None
+
+
 class Host:
     """A simulated machine that a script runs on: what a client's coroutine may use."""
 
@@ -189,6 +186,16 @@ class Host:
     async def sleep(self, seconds: float) -> None:
         """Let virtual time pass."""
         await sleep(self.world, seconds)
+
+    def countdown(self, within: float | None) -> Callable[[], float | None]:
+        """A function that tells how many of `within` virtual seconds are left, from now on; never less than 0.
+
+        With None it always tells None: there is no limit. For whoever waits several times for one thing.
+        """
+        if within is None:
+            return _for_ever
+        deadline = self.now + within
+        return lambda: max(deadline - self.now, 0.0)
 
     async def wait(self, signal: Signal, within: float | None) -> bool:
         """Wait for a signal, at most `within` virtual seconds (None: for ever). Returns whether it came."""

@@ -57,9 +57,31 @@ def test_what_is_beside_takes_the_place_of_what_the_server_would_bring(made, tmp
     place = prepare(
         "uvicorn[h11,wsproto]==0.15.0", model=False, also=("H11==0.9.0", "starlette==0.38.2"), python="3.10"
     )
-    assert made == [(["uvicorn==0.15.0", "wsproto", "H11==0.9.0", "starlette==0.38.2"], "3.10", NEEDS)]
+    assert made == [(["uvicorn==0.15.0", "H11==0.9.0", "starlette==0.38.2", "wsproto<1.1"], "3.10", NEEDS)]
     assert place.command[0] == str(tmp_path / "bin" / "python")
     assert place.command[-1] == str(door())
+
+
+@pytest.mark.parametrize(
+    ("server", "also", "installed"),
+    [
+        ("uvicorn[h11,wsproto]==0.52.0", "h11==0.9.0", ["uvicorn==0.52.0", "h11==0.9.0", "wsproto<1.1"]),
+        ("uvicorn[h11,wsproto]==0.52.0", "h11<0.10", ["uvicorn==0.52.0", "h11<0.10", "wsproto<1.1"]),
+        ("uvicorn[h11,wsproto]==0.52.0", "h11<0.11", ["uvicorn==0.52.0", "wsproto", "h11<0.11"]),
+        ("uvicorn[h11,wsproto]==0.52.0", "h11==0.14.0", ["uvicorn==0.52.0", "wsproto", "h11==0.14.0"]),
+        ("uvicorn[h11,websockets]==0.52.0", "h11==0.9.0", ["uvicorn==0.52.0", "websockets", "h11==0.9.0"]),
+        ("hypercorn==0.14.0", "h11==0.9.0", ["hypercorn==0.14.0", "h11==0.9.0", "wsproto<1.1"]),
+        ("hypercorn==0.14.0", "h11>=0.9", ["hypercorn==0.14.0", "h11>=0.9"]),
+    ],
+)
+def test_an_old_h11_gets_the_wsproto_that_goes_with_it(made, server, also, installed):
+    prepare(server, model=False, also=(also,))
+    assert made[0][0] == installed
+
+
+def test_a_wsproto_that_was_asked_for_is_left_as_it_is(made):
+    prepare("uvicorn[h11,wsproto]==0.52.0", model=False, also=("h11==0.9.0", "wsproto==1.2.0"))
+    assert made[0][0] == ["uvicorn==0.52.0", "h11==0.9.0", "wsproto==1.2.0"]
 
 
 def test_a_model_needs_no_server(made):
@@ -233,6 +255,29 @@ def command(*arguments, code):
     result = CliRunner().invoke(cli, list(arguments))
     assert result.exit_code == code, result.output
     return result
+
+
+@pytest.mark.real
+@pytest.mark.slow
+@pytest.mark.parametrize("python", [None, "3.10"])
+@pytest.mark.parametrize(
+    ("server", "beside"),
+    [
+        ("uvicorn[h11,wsproto]==0.15.0", ()),
+        ("uvicorn[h11,wsproto]==0.52.0", ("h11==0.9.0",)),
+        ("uvicorn[h11,wsproto]==0.52.0", ("websockets==14.1", "starlette==0.38.2")),
+        ("uvicorn[h11,websockets]==0.52.0", ("websockets==14.1", "starlette==0.38.2")),
+        ("hypercorn==0.14.0", ()),
+    ],
+)
+def test_old_versions_play_whole_stories(server, beside, python):
+    place = [option for version in beside for option in ("--with", version)]
+    place += ["--python", python] if python else []
+    (hello,) = json.loads(command("check", "hello", "--server", server, *place, "--json", code=0).stdout)["subjects"]
+    assert (hello["verdict"], hello["complete"]) == ("holds", True)
+    story = ("check", "unsolicited_pong", "--max-runs", "60", "--json")
+    (pong,) = json.loads(command(*story, "--server", server, *place, code=0).stdout)["subjects"]
+    assert (pong["verdict"], pong["runs"]) == ("inconclusive", 60)
 
 
 @pytest.mark.real

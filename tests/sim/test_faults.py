@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from sim.search.runner import Run
 
 ADDRESS = ("127.0.0.1", 8000)
+STARTED = 1_000.0
+"""What the monotonic clock of a world begins at."""
 
 
 @attrs.frozen
@@ -162,6 +164,126 @@ async def says_two_words(host: Host, seen: Seen) -> None:
 def test_two_segments_become_one() -> None:
     found = {tuple(s.server[1:-1]) for _, s in runs(Faults(merge=1), says_two_words)}
     assert found == {(b"one ", b"two", "eof"), (b"one two", "eof")}
+
+
+def timing(seen: Seen) -> Callable[[], Coroutine[Any, Any, None]]:
+    """A server that notes what it gets and when, and answers nothing."""
+
+    class Timing(asyncio.Protocol):
+        def note(self, what: object) -> None:
+            seen.server.append((what, round(asyncio.get_running_loop().time() - STARTED, 6)))
+
+        def connection_made(self, _transport: Any) -> None:
+            self.note("made")
+
+        def data_received(self, data: bytes) -> None:
+            self.note(data)
+
+        def eof_received(self) -> bool:
+            self.note("eof")
+            return False
+
+    async def serve() -> None:
+        server = await asyncio.get_running_loop().create_server(Timing, *ADDRESS)
+        await server.serve_forever()
+
+    return serve
+
+
+def delayed(script: Any) -> set[tuple[object, ...]]:
+    """What the server saw of a script, and when, in the runs with one delay."""
+    (_, plain), *others = runs(Faults(delay=1), script, lambda seen: timing(seen)())
+    assert [when for _, when in plain.server] == sorted(when for _, when in plain.server)
+    return {tuple(seen.server) for run, seen in others if struck(run)}
+
+
+async def two_words_and_a_close(host: Host, _seen: Seen) -> None:
+    connection = await host.connect(ADDRESS)
+    connection.send(b"hello", "hello")
+    connection.send(b"world", "world")
+    await host.sleep(2.0)
+    connection.close()
+
+
+def test_what_is_delayed_comes_late_and_in_order() -> None:
+    found = delayed(two_words_and_a_close)
+    assert {
+        (("made", 1.0), (b"hello", 1.0), (b"world", 1.0), ("eof", 3.0)),  # what opens the connection
+        (("made", 0.0), (b"hello", 0.2), (b"world", 0.2), ("eof", 2.0)),  # the first; the second waits for it
+        (("made", 0.0), (b"hello", 0.0), (b"world", 0.2), ("eof", 2.0)),
+    } == found
+
+
+async def speaks_again_soon(host: Host, _seen: Seen) -> None:
+    connection = await host.connect(ADDRESS)
+    connection.send(b"hello", "hello")
+    await host.sleep(0.1)
+    connection.send(b"again", "again")
+    await host.sleep(2.0)
+    connection.close()
+
+
+def test_what_is_sent_behind_a_delayed_segment_waits_for_it_too() -> None:
+    """It is sent while the delayed one is under way, and its own interval is over before that arrives."""
+    assert (("made", 0.0), (b"hello", 0.2), (b"again", 0.2), ("eof", 2.1)) in delayed(speaks_again_soon)
+
+
+def test_whoever_is_delayed_is_answered_all_the_same() -> None:
+    _, hit = one(Faults(delay=1))
+    assert all(seen.client == [b"HELLO", "nothing"] for _, seen in hit)
+
+
+def test_a_delay_within_an_interval_moves_the_interval() -> None:
+    """A timer of 0.15 s fires before a delayed segment, which comes behind 0.2 to 0.3 s, and not before any other."""
+
+    async def waits(host: Host, seen: Seen) -> None:
+        connection = await host.connect(ADDRESS)
+        connection.send(b"hello", "hello")
+        data = await connection.receive(within=0.15)
+        seen.client.append("in time" if data else "late")
+        connection.close()
+
+    found = runs(Faults(delay=1), waits, latency=(0.0, 0.1))
+    assert {seen.client[0] for run, seen in found if not struck(run)} == {"in time"}
+    said = [event.what for run, _ in found for event in run.trace.of(Fault)]
+    assert "hello is delayed by 0.2 s" in said
+    assert all(
+        seen.client == ["late"]
+        for run, seen in found
+        if any(event.what == "hello is delayed by 0.2 s" for event in run.trace.of(Fault))
+    )
+
+
+def test_arrivals_are_an_option_of_a_search_and_part_of_its_schedules() -> None:
+    report = sim.explore("hello", server="reference", faults={"rst": 1}, arrivals="any")
+    assert report.settings["arrivals"] == "any"
+    schedule = Schedule.from_blob(report.discoveries[0].blob)
+    assert (schedule.faults, schedule.arrivals) == ({"rst": 1}, "any")
+    runner, _ = sim.replay(schedule)
+    assert runner.settings.arrivals == "any"
+    with pytest.raises(UsageError, match="arrivals 'late' does not exist. There are: single, merged, any"):
+        sim.explore("hello", server="reference", arrivals="late")
+    with pytest.raises(UsageError, match="arrivals 'late' does not exist"):
+        sim.replay(attrs.evolve(schedule, arrivals="late"))
+
+
+def test_arrivals_change_what_a_server_reads_at_once() -> None:
+    def play(world: World, _subject: object) -> None:
+        seen = Seen()
+        world.notes["seen"] = seen.server
+        world.start_process("server", lambda: timing(seen)())
+        world.run_until(lambda: ADDRESS in world.kernel.listeners, within=1.0)
+        world.start_script("client", lambda host: two_words_and_a_close(host, seen))
+
+    def reads(arrivals: str | None) -> set[tuple[bytes, ...]]:
+        runner = Runner(Scenario("arrivals", "", play, ()), Nobody(), arrivals=arrivals)
+        with runner.session():
+            found = [run.notes["seen"] for run in Exhaustive().runs(runner.run)]
+        return {tuple(what for what, _ in seen if isinstance(what, bytes)) for seen in found}
+
+    assert reads(None) == reads("single") == {(b"hello", b"world")}
+    assert reads("merged") == {(b"helloworld",)}
+    assert reads("any") == {(b"hello", b"world"), (b"helloworld",)}
 
 
 def test_a_client_that_does_not_read_goes_on_in_the_end() -> None:

@@ -256,6 +256,21 @@ def test_an_error_of_a_script_that_runs_inside_the_servers_call_ends_the_run() -
         play_world(play)
 
 
+def test_a_countdown_runs_in_virtual_time_and_not_below_0(world: World) -> None:
+    told: list[float | None] = []
+
+    async def script(host: Host) -> None:
+        left, forever = host.countdown(2.0), host.countdown(None)
+        for seconds in (0.0, 0.5, 1.5, 1.0):
+            await host.sleep(seconds)
+            told.append(left())
+            assert forever() is None
+
+    with world:
+        world.run(lambda w: w.start_script("client", script))
+    assert told == [2.0, 1.5, 0.0, 0.0]
+
+
 # Locks.
 
 

@@ -40,6 +40,7 @@ SHOW = """
         assert 0
 """
 DEFAULTS = {
+    "arrivals": None,
     "faults": None,
     "granularity": None,
     "horizon": None,
@@ -55,7 +56,7 @@ DEFAULTS = {
 
 @pytest.fixture
 def project(pytester: Pytester, monkeypatch: pytest.MonkeyPatch) -> Pytester:
-    for name in ("GRANULARITY", "MAX_RUNS", "MAX_CHOICES", "MAX_SECONDS", "HORIZON"):
+    for name in ("GRANULARITY", "ARRIVALS", "MAX_RUNS", "MAX_CHOICES", "MAX_SECONDS", "HORIZON"):
         monkeypatch.delenv(f"SIM_{name}", raising=False)
     pytester.makepyfile(story=STORY)
     return pytester
@@ -79,6 +80,7 @@ def test_nothing_said(project: Pytester) -> None:
 
 EACH = {
     "granularity": ("iteration", "iteration"),
+    "arrivals": ("any", "any"),
     "max_runs": ("7", 7),
     "max_choices": ("3", 3),
     "max_seconds": ("0.5", 0.5),
@@ -122,6 +124,7 @@ def test_one_line_of_the_header_says_what_is_decided(project: Pytester, monkeypa
     ("name", "text", "takes"),
     [
         ("granularity", "step", "turn, iteration"),
+        ("arrivals", "late", "single, merged, any"),
         ("max_runs", "many", "a whole number above 0"),
         ("max_runs", "0", "a whole number above 0"),
         ("max_choices", "1.5", "a whole number above 0"),

@@ -202,6 +202,7 @@ def test_settings_say_how_to_search_again() -> None:
         "max_seconds": None,
         "horizon": 3.0,
         "faults": None,
+        "arrivals": None,
         "reduce": (),
         "symmetry": False,
         "check_isolation": False,
