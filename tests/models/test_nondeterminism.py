@@ -274,7 +274,7 @@ def test_the_command_names_the_line_and_ends_with_3(plant: Any, tmp_path: Path) 
     source, line, why = DIVERGING["order-of-a-set-of-objects"]
     app = plant(source)
     done = subprocess.run(
-        [sys.executable, "-m", "sim", "check", "hello", "--param", f"app={app}", "--server", UVICORN, "--jobs", "1"],
+        [sys.executable, "-m", "sim", "check", "hello", "--param", f"app={app}", "--server", UVICORN, "--workers", "1"],
         cwd=tmp_path,
         capture_output=True,
         text=True,

@@ -51,6 +51,7 @@ DEFAULTS = {
     "seed": 0,
     "stop_early": False,
     "symmetry": False,
+    "check_isolation": False,
 }
 
 
