@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -216,6 +218,34 @@ def test_code_that_never_gives_control_back_is_a_discovery(monkeypatch: pytest.M
     assert found is not None
     assert (found.invariant, found.schedule.picks, found.runs) == ("progress", (1,), 1)
     assert found.message.startswith("no control: server did not give control back for 0.2 real seconds")
+
+
+BROKEN_INTO = """
+import sys
+from sim import Scenario, Settings, explore
+from sim.world.watchdog import Watchdog
+from tests.sim.toys import Toy
+
+sys.modules["sim.search.explore"].Watchdog = lambda: Watchdog(0.2)
+
+async def spin():
+    while True:
+        pass
+
+def play(world, _subject):
+    world.start_process("server", spin)
+
+scenario = Scenario("spin", "It spins.", play, (), settings=lambda **_: Settings(settle=0.0))
+print(explore(scenario, server=Toy()).verdict)
+sys.settrace(lambda *_: None)
+print((lambda: "traced")())
+"""
+
+
+def test_a_process_that_was_broken_into_can_be_traced() -> None:
+    """By a debugger, by coverage: no signal of the interruption is left, in which CPython 3.11 would go round for ever."""
+    done = subprocess.run([sys.executable, "-c", BROKEN_INTO], capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout.split() == ["violated", "traced"], done.stderr
 
 
 def test_a_report_as_json() -> None:
