@@ -5,7 +5,7 @@ Theory of operation
 
 An `Elsewhere` stands for a subject in another environment. Whatever has to run it (a search, a replay, a state graph)
 is a *job*, a function of ours that gets the subject itself. The job is done by a process of that environment
-(`sim.search.there`), as a whole: nothing goes to and fro but the job, its progress, and its answer. So it runs at full
+(`sim.search.there`): nothing goes to and fro but the job, its progress, and its answer. So it runs at full
 speed, and it is the same code: the environment is lent ours, it does not install it.
 
 Rules for this file:
@@ -42,7 +42,7 @@ from sim.search import there
 from sim.search.schedule import python_version
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from sim.check.scenario import Scenario
     from sim.check.subject import Subject
@@ -121,14 +121,21 @@ class Elsewhere:
         Raises:
             SimError: the job's own, or that the process ended without an answer.
         """
+        with self.session() as session:
+            return session.ask(job, tell)
+
+    def session(self) -> Session:
+        """A process there that does jobs, one after the other; close it.
+
+        Raises:
+            UsageError: the environment cannot be made.
+        """
         place = self.prepare()
         beside = [Requirement(text).name for text in self.also] or list(_without_python(self.versions))
-        return ask(
+        return Session(
             place.command,
-            job,
             self.requirement,
             beside=tuple(map(canonicalize_name, beside)),
-            tell=tell,
             where=f" in {place.environment.directory}",
         )
 
@@ -142,49 +149,64 @@ class Elsewhere:
         return name
 
 
-def ask(
-    command: Sequence[str],
-    job: Callable[[Subject, Any], T],
-    requirement: str,
-    *,
-    beside: tuple[str, ...] = (),
-    environment: Mapping[str, str] | None = None,
-    tell: Callable[[Progress], None] | None = None,
-    where: str = "",
-) -> T:
-    """Have a process do a job; it ends then.
+class Session:
+    """A process that does jobs on a subject, one after the other. A context manager.
 
     Args:
         command: its command line, to which two file descriptors are added.
-        job: called there with the subject and with whom to tell of progress; it and its answer pickle.
         requirement: the subject's.
         beside: distributions whose versions matter, too.
         environment: variables to set there, besides those here.
-        tell: told of progress here.
         where: for messages: the environment that it runs in, if it is another one.
-
-    Raises:
-        SimError: the job's own, or that the process ended without an answer.
     """
-    request = there.Request(job, requirement, beside, _importable())
-    with contextlib.ExitStack() as stack:
-        to, theirs_in = _pipe(stack)
-        theirs_out, back = _pipe(stack)
-        process = subprocess.Popen(
-            [*command, str(theirs_in.fileno()), str(theirs_out.fileno())],
-            stdin=subprocess.DEVNULL,
-            stdout=2,
-            pass_fds=(theirs_in.fileno(), theirs_out.fileno()),
-            env={**os.environ, **(environment or {})},
-        )
-        stack.callback(_end, process)
-        theirs_in.close()
-        theirs_out.close()
-        stack.callback(to.close)
-        try:
-            to.send(request)
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        requirement: str,
+        *,
+        beside: tuple[str, ...] = (),
+        environment: Mapping[str, str] | None = None,
+        where: str = "",
+    ) -> None:
+        self._requirement = requirement
+        self._where = where
+        with contextlib.ExitStack() as stack:
+            self._to, theirs_in = _pipe(stack)
+            theirs_out, self._back = _pipe(stack)
+            self._process = subprocess.Popen(
+                [*command, str(theirs_in.fileno()), str(theirs_out.fileno())],
+                stdin=subprocess.DEVNULL,
+                stdout=2,
+                pass_fds=(theirs_in.fileno(), theirs_out.fileno()),
+                env={**os.environ, **(environment or {})},
+            )
+            theirs_in.close()
+            theirs_out.close()
+            self._stack = stack.pop_all()
+        with self._noticed():
+            self._to.send(there.Opening(requirement, beside, _importable()))
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def ask(self, job: Callable[[Subject, Any], T], tell: Callable[[Progress], None] | None = None) -> T:
+        """Have a job done.
+
+        Args:
+            job: called there with the subject and with whom to tell of progress; it and its answer pickle.
+            tell: told of progress here.
+
+        Raises:
+            SimError: the job's own, or that the process ended without an answer.
+        """
+        with self._noticed():
+            self._to.send(job)
             while True:
-                kind, value = back.recv()
+                kind, value = self._back.recv()
                 if kind == "progress":
                     if tell is not None:
                         tell(value)
@@ -193,12 +215,24 @@ def ask(
                 else:
                     answer: T = value
                     return answer
+        raise AssertionError
+
+    def close(self) -> None:
+        """Have the process end, and wait for it."""
+        self._to.close()
+        _end(self._process)
+        self._stack.close()
+
+    @contextlib.contextmanager
+    def _noticed(self) -> Iterator[None]:
+        try:
+            yield
         except (EOFError, OSError) as exc:
-            _end(process)
-            advice = " If the environment is damaged, delete that directory: it is made anew." if where else ""
+            self.close()
+            advice = " If the environment is damaged, delete that directory: it is made anew." if self._where else ""
             raise SimError(
-                f"the process that ran {requirement}{where} ended with status {process.returncode} and gave no answer. "
-                f"What it printed stands above.{advice}"
+                f"the process that ran {self._requirement}{self._where} ended with status {self._process.returncode} "
+                f"and gave no answer. What it printed stands above.{advice}"
             ) from exc
 
 

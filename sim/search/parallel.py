@@ -6,8 +6,8 @@ Theory of operation
 Every subject is a search, and all share one executor: whoever is free gets the next work of the first search that has
 some. So subjects end about in their order, and the last ones leave nobody idle. Most searches are taken to pieces
 (`sim.search.spread`): what travels is the scenario's name, the subject's requirement, the settings and some pieces;
-back come counts and schedules. A search that cannot be taken to pieces (one that draws, one with a reduction, one in
-another environment) travels as a whole. A scenario holds functions, which do not travel: the worker finds it by name.
+back come counts and schedules. A search that cannot be taken to pieces (one that draws, one with a reduction) travels
+as a whole. Of a server in another environment each worker has a process there. A scenario holds functions, which do not travel: the worker finds it by name.
 What cannot be found by name (a scenario made in a notebook cell, a subject made by hand) is explored in this process.
 
 Rules for this file:
@@ -109,7 +109,7 @@ def explore_many(
         with told.errors_of(number):
             subject, question = subjects[number], Question(**settings)
             named = name is not None and isinstance(server, (str, Elsewhere)) and not alone
-            pieces = question.cut is not None and not isinstance(subject, Elsewhere)
+            pieces = question.cut is not None and (question.entry.shortest_first or not isinstance(subject, Elsewhere))
             if checkpoint is not None and not pieces:
                 raise UsageError(_IN_ONE_PIECE.format(subject.requirement))
             if checkpoint is not None or (named and pieces):
@@ -131,7 +131,8 @@ def explore_many(
             journal.resume(checkpoints.identity(found, name, Question(**settings), known), known)
         spread = _Spread(told, journal, at_once)
         away = {number: search for number, search in searches.items() if number not in here}
-        if (executor is None or isinstance(executor, Pool)) and len(away) == 1 and not wholes:
+        single = len(away) == 1 and not wholes and not any(search.elsewhere for search in away.values())
+        if single and (executor is None or isinstance(executor, Pool)):
             spread.here(away, seconds=ALONE)
         if wholes or not all(search.over for search in away.values()):
             pool = executor
@@ -147,8 +148,8 @@ def explore_many(
 
 
 _IN_ONE_PIECE = (
-    "--checkpoint is for searches that can be taken to pieces, and the one on {} cannot: searches that draw, reductions "
-    "and servers in an environment of their own are done in one go. Leave it out, or search exhaustively without them."
+    "--checkpoint is for searches that can be taken to pieces, and the one on {} cannot: searches that draw, reductions, "
+    "and depth-first in another environment are done in one go. Leave it out, or search exhaustively without them."
 )
 
 
@@ -223,7 +224,7 @@ class _Spread:
         """Do the units in this process: all, or those of about so many seconds."""
         for number, search in searches.items():
             before = search.seconds
-            with contextlib.closing(Bench(search.runner)) as bench:
+            with contextlib.closing(Bench(None if search.elsewhere else search.runner)) as bench:
                 while seconds is None or search.seconds - before < seconds:
                     unit = search.take(1, UNIT_SECONDS)
                     self._look(number, search)

@@ -16,7 +16,7 @@ from sim.errors import Divergence, SimError
 from sim.registry import name_of
 from sim.search import there
 from sim.search.culprit import compare
-from sim.search.elsewhere import ask
+from sim.search.elsewhere import Session
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,12 +48,10 @@ def another_run(scenario: Scenario, schedule: Schedule, say: Callable[[str], Non
         first = None
         for seed in SEEDS:
             try:
-                run, lines = ask(
-                    [sys.executable, "-c", BEGIN],
-                    partial(there.walk, schedule),
-                    schedule.server,
-                    environment={"PYTHONHASHSEED": seed},
-                )
+                with Session(
+                    [sys.executable, "-c", BEGIN], schedule.server, environment={"PYTHONHASHSEED": seed}
+                ) as session:
+                    run, lines = session.ask(partial(there.walk, schedule))
             except SimError:  # the run is broken off, as it is here: that is said elsewhere
                 break
             if first is None:

@@ -35,12 +35,14 @@ from typing import TYPE_CHECKING
 import attrs
 
 from sim.errors import SimError
+from sim.search import there
+from sim.search.elsewhere import Elsewhere
 from sim.search.explore import Progress
 from sim.search.frontier import Frontier
 from sim.search.part import Part
 from sim.search.question import ONLY_WHEN_TO_STOP
 from sim.search.shrink import shrink_all
-from sim.search.unit import Done, Unit
+from sim.search.unit import Done, Unit, portable
 from sim.world.watchdog import Watchdog
 
 if TYPE_CHECKING:
@@ -80,7 +82,12 @@ class Search:
         assert question.cut is not None
         self.cut = question.cut
         self.runner = question.runner(scenario, subject)
+        self.elsewhere = isinstance(subject, Elsewhere)
+        """Whether its runs are made in another environment."""
+        if isinstance(subject, Elsewhere):
+            self.runner.subject = attrs.evolve(subject, versions=subject.do(there.versions))
         self.server = subject.requirement
+        self._subject = portable(subject)
         self.over = False
         self.error: SimError | None = None
         """What ended it, if that was an error."""
@@ -155,7 +162,7 @@ class Search:
             self._since = time.perf_counter()
         self._out[key] = below
         insort(self._keys, key)
-        return Unit(self._name, self.server, self._settings, self._versions, below, runs, seconds)
+        return Unit(self._name, self._subject, self._settings, self._versions, below, runs, seconds)
 
     def came(self, unit: Unit, result: Done | SimError) -> bool:
         """A unit is done, or could not be done. Returns whether a checkpoint should know of it."""

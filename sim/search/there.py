@@ -1,10 +1,11 @@
-"""The far side of `sim.search.elsewhere`: a process in another environment that does one job and ends."""
+"""The far side of `sim.search.elsewhere`: a process in another environment that does jobs until nobody asks any more."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import pickle
+import select
 import signal
 import sys
 import threading
@@ -18,6 +19,7 @@ import attrs
 from sim.check.invariants import PROGRESS, Violation
 from sim.errors import SimError
 from sim.registry import find_subject
+from sim.search.schedule import python_version
 from sim.world.trace import Trace, jsonable
 
 if TYPE_CHECKING:
@@ -30,21 +32,22 @@ if TYPE_CHECKING:
     from sim.search.report import Report
     from sim.search.runner import Run
     from sim.search.schedule import Schedule
+    from sim.search.unit import Bench, Done, Unit
     from sim.world.choices import Choice
     from sim.world.trace import Event
 
 
-class Request(NamedTuple):
-    """What the process is asked for.
+class Opening(NamedTuple):
+    """What the process is told first; then come jobs.
+
+    A job is called with the subject and with whom to tell of progress; what it returns is the answer.
 
     Attributes:
-        job: called with the subject and with whom to tell of progress; what it returns is the answer.
         server: the subject's requirement.
         beside: distributions whose versions matter, too.
         path: where modules are looked for, behind all others.
     """
 
-    job: Callable[[Subject, Any], Any]
     server: str
     beside: tuple[str, ...]
     path: tuple[str, ...]
@@ -146,28 +149,52 @@ def walk(schedule: Schedule, subject: Subject, _tell: object) -> tuple[int, Reco
     return digest(run.trace), lines.recording()
 
 
+def versions(subject: Subject, _tell: object) -> dict[str, str]:
+    """A job: of Python and of what the subject's behaviour depends on."""
+    return {"python": python_version(), **subject.versions}
+
+
+def do(unit: Unit, subject: Subject, _tell: object) -> Done:
+    """A job: a unit of a search, whose session stays open for the next."""
+    global _bench  # noqa: PLW0603 - one process, one bench
+    from sim.search.unit import Bench
+
+    if _bench is None:
+        _bench = Bench(unit.runner(subject))
+    return _bench.do(unit)
+
+
+_bench: Bench | None = None
+
+
 def serve(inbox: int, outbox: int) -> None:
     """Do what comes from one file descriptor, answer to the other, and end when the first is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     requests, answers = Connection(inbox, writable=False), Connection(outbox, readable=False)
-    request: Request = requests.recv()
-    threading.Thread(target=_live_with, args=(requests,), daemon=True).start()
-    sys.path += [place for place in request.path if place not in sys.path]
-    try:
-        subject = Beside(find_subject(request.server), request.server, request.beside)
-        answer = ("answer", request.job(subject, lambda progress: answers.send(("progress", progress))))
-    except SimError as exc:
-        answer = ("error", exc)
-    except Exception as exc:
-        where = traceback.extract_tb(exc.__traceback__)[-1]
-        answer = ("error", SimError(f"{type(exc).__name__}: {exc} (at {where.filename}:{where.lineno})"))
-    answers.send(answer)
+    opening: Opening = requests.recv()
+    threading.Thread(target=_live_with, args=(inbox,), daemon=True).start()
+    sys.path += [place for place in opening.path if place not in sys.path]
+    subject: Subject | None = None
+    with contextlib.suppress(EOFError):
+        while True:
+            job = requests.recv_bytes()
+            try:
+                if subject is None:
+                    subject = Beside(find_subject(opening.server), opening.server, opening.beside)
+                answer = ("answer", pickle.loads(job)(subject, lambda progress: answers.send(("progress", progress))))
+            except SimError as exc:
+                answer = ("error", exc)
+            except Exception as exc:
+                where = traceback.extract_tb(exc.__traceback__)[-1]
+                answer = ("error", SimError(f"{type(exc).__name__}: {exc} (at {where.filename}:{where.lineno})"))
+            answers.send(answer)
 
 
-def _live_with(requests: Connection) -> None:
+def _live_with(inbox: int) -> None:
     """Wait for the end of the process that asks, and end at once."""
-    with contextlib.suppress(EOFError, OSError):
-        requests.recv_bytes()
+    poll = select.poll()
+    poll.register(inbox, 0)
+    poll.poll()
     os._exit(1)
 
 

@@ -13,12 +13,14 @@ from __future__ import annotations
 
 import contextlib
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 
 from sim.errors import UsageError
 from sim.registry import find_scenario, find_subject
+from sim.search import there
 from sim.search.elsewhere import Elsewhere
 from sim.search.explore import explore
 from sim.search.question import Question
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sim.check.subject import Subject
+    from sim.search.elsewhere import Session
     from sim.search.explore import Progress
     from sim.search.frontier import Piece
     from sim.search.part import Part
@@ -87,7 +90,7 @@ class Unit:
 
     Attributes:
         scenario: a name, or `module:attribute`.
-        server: a requirement.
+        server: a requirement, or a subject in an environment of its own.
         settings: of the search.
         versions: of Python and of what the server's behaviour depends on, where the search began.
         below: what to explore.
@@ -96,7 +99,7 @@ class Unit:
     """
 
     scenario: str
-    server: str
+    server: str | Elsewhere
     settings: dict[str, Any]
     versions: dict[str, str]
     below: tuple[Piece, ...]
@@ -110,13 +113,18 @@ class Unit:
         with contextlib.closing(Bench()) as bench:
             return bench.do(self)
 
-    def runner(self) -> Runner:
-        """Who can do it, found by name.
+    def runner(self, subject: Subject | None = None) -> Runner:
+        """Who can do it.
+
+        Args:
+            subject: the subject. None: it is found by name, as the scenario is.
 
         Raises:
             UsageError: there is none here, or of other versions.
         """
-        runner = Question(**self.settings).runner(find_scenario(self.scenario), find_subject(self.server))
+        if subject is None:
+            subject = find_subject(str(self.server))
+        runner = Question(**self.settings).runner(find_scenario(self.scenario), subject)
         have = runner.versions()
         if have != self.versions:
             names = sorted(n for n in {*have, *self.versions} if have.get(n) != self.versions.get(n))
@@ -127,7 +135,7 @@ class Unit:
     @property
     def search(self) -> tuple[object, ...]:
         """What units of one search have in common."""
-        return (self.scenario, self.server, repr(sorted(self.settings.items())), repr(sorted(self.versions.items())))
+        return (self.scenario, repr(self.server), *(repr(sorted(d.items())) for d in (self.settings, self.versions)))
 
 
 _bench: Bench | None = None
@@ -147,7 +155,7 @@ def settle_down(tell: Callable[[str, Progress], None]) -> None:
 
 
 class Bench:
-    """Does units. It keeps the runner and the session of the last search; close it.
+    """Does units. It keeps the runner and the session of the last search, or the process that has them; close it.
 
     Args:
         only: the runner for every unit. None: each unit finds its own.
@@ -158,6 +166,7 @@ class Bench:
         self._search: object = None
         self._runner: Runner | None = None
         self._session = contextlib.ExitStack()
+        self._away: Session | None = None
         self._first: Run | None = None
         self._since = 0  # runs since that one was made again
 
@@ -167,12 +176,19 @@ class Bench:
         Raises:
             SimError: a run was no run, or the unit cannot be done here.
         """
-        if self._runner is None or self._search != unit.search:
+        if self._search != unit.search:
             self.close()
-            runner = self._only or unit.runner()
-            self._session.enter_context(runner.session())
-            self._session.enter_context(Watchdog())
-            self._runner, self._search = runner, unit.search
+            self._search = unit.search
+            if self._only is None and isinstance(unit.server, Elsewhere):
+                self._away = self._session.enter_context(unit.server.session())
+            else:
+                runner = self._only or unit.runner()
+                self._session.enter_context(runner.session())
+                self._session.enter_context(Watchdog())
+                self._runner = runner
+        if self._away is not None:
+            return self._away.ask(partial(there.do, unit))
+        assert self._runner is not None
         tally = Tally(self._runner, first=self._first)
         left = _work(unit, self._runner, tally)
         self._first = tally.first
@@ -184,7 +200,7 @@ class Bench:
 
     def close(self) -> None:
         """End the session."""
-        self._runner = self._first = None
+        self._search = self._runner = self._first = self._away = None
         self._since = 0
         self._session.close()
 

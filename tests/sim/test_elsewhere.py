@@ -218,6 +218,20 @@ def test_many_at_once_here_and_there(monkeypatch: pytest.MonkeyPatch) -> None:
     assert portable(servers[1]) == servers[1]
 
 
+def test_a_search_there_in_many_hands_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each worker has a process there; and what they did is on the disk."""
+    monkeypatch.setattr("sim.search.parallel.UNIT_SECONDS", 0.05)
+    subject = elsewhere("granian==1.4.1")
+    one = sim.explore("unsolicited_pong", server=subject, **THERE)
+    path = tmp_path / "it"
+    for workers in 2, 1:
+        (many,) = explore_many("unsolicited_pong", [subject], workers=workers, checkpoint=path, **THERE)
+        assert many.to_json() | {"seconds": 0} == one.to_json() | {"seconds": 0}
+        assert (many.discoveries, many.reruns, many.subject) == (one.discoveries, one.reruns, subject)
+        assert many.discoveries[0].schedule.versions == one.discoveries[0].schedule.versions
+        assert len(path.read_text().splitlines()) > 2
+
+
 def test_progress_is_told_from_there() -> None:
     told: list[Progress] = []
     sim.explore(
