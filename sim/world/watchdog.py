@@ -41,14 +41,22 @@ class Interruption(BaseException):
 
 _raise_in = ctypes.pythonapi.PyThreadState_SetAsyncExc
 _raise_in.argtypes = (ctypes.c_ulong, ctypes.py_object)
-_NULL = ctypes.py_object()
 _lock = threading.Lock()
 
 
 def disarm() -> None:
-    """Take back an interruption that this thread has not met yet: its world has ended."""
-    with _lock:
-        _raise_in(get_ident(), _NULL)
+    """Take back an interruption that this thread may not have met yet: its world has ended.
+
+    To take the exception back leaves CPython's signal for it set, and 3.11 then never gets past the first function that
+    is traced (`sys.settrace`). So the exception is raised once more, and met here.
+    """
+    try:
+        with _lock:
+            _raise_in(get_ident(), Interruption)
+        while True:
+            pass
+    except Interruption:
+        pass
 
 
 class Watchdog:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -216,6 +218,34 @@ def test_code_that_never_gives_control_back_is_a_discovery(monkeypatch: pytest.M
     assert found is not None
     assert (found.invariant, found.schedule.picks, found.runs) == ("progress", (1,), 1)
     assert found.message.startswith("no control: server did not give control back for 0.2 real seconds")
+
+
+TRACED = """
+import sys
+import threading
+from sim.world import watchdog
+
+ident = watchdog.get_ident()
+
+def send_and_take_back():
+    watchdog._raise_in(ident, watchdog.Interruption)
+    watchdog._raise_in(ident, watchdog._NULL)
+
+thread = threading.Thread(target=send_and_take_back)
+thread.start()
+thread.join()
+watchdog.disarm()
+calls = []
+sys.settrace(lambda frame, event, arg: calls.append(event))
+(lambda: None)()
+sys.settrace(None)
+print(len(calls))
+"""
+
+
+def test_what_is_left_of_an_interruption_does_not_stop_who_traces() -> None:
+    done = subprocess.run([sys.executable, "-c", TRACED], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "1\n", "")
 
 
 def test_a_report_as_json() -> None:
