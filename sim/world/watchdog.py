@@ -41,25 +41,22 @@ class Interruption(BaseException):
 
 _raise_in = ctypes.pythonapi.PyThreadState_SetAsyncExc
 _raise_in.argtypes = (ctypes.c_ulong, ctypes.py_object)
-_NULL = ctypes.py_object()
 _lock = threading.Lock()
 
 
 def disarm() -> None:
-    """Meet an interruption that this thread has not met yet: its world has ended.
+    """Take back an interruption that this thread may not have met yet: its world has ended.
 
-    Taking one back is not enough. CPython 3.11 then goes on believing that there is one, and does nothing else for ever
-    as soon as there is a trace function. So one more is sent, and met here.
+    To take the exception back leaves CPython's signal for it set, and 3.11 then never gets past the first function that
+    is traced (`sys.settrace`). So the exception is raised once more, and met here.
     """
     try:
         with _lock:
             _raise_in(get_ident(), Interruption)
-        for _ in range(1_000):  # Python looks for it where a loop goes round
+        while True:
             pass
     except Interruption:
-        return
-    with _lock:
-        _raise_in(get_ident(), _NULL)
+        pass
 
 
 class Watchdog:

@@ -75,8 +75,7 @@ def test_a_hundred_times_in_one_process(server):
 # The rest of the stack: what OpenSSL makes random is recorded by its length.
 
 STACK = (
-    ("uvicorn[h11,wsproto]", {"certificate": True}),
-    ("uvicorn[httptools,websockets-sansio]", {"certificate": True}),
+    *((combination, {"certificate": True}) for combination in COMBINATIONS),
     ("hypercorn", {"certificate": True}),
     ("hypercorn", {"http": "2"}),
     ("hypercorn", {"http": "2", "certificate": True}),
