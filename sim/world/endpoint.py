@@ -215,12 +215,13 @@ class Endpoint:
             BlockingIOError: the buffer is full, or the connection is not yet established.
             ConnectionResetError, BrokenPipeError: rule 5; or this side was shut down for writing.
         """
-        self._raise_error()
+        if self.error:
+            self._raise_error()
         if self.reset or self.fin_queued:
             raise OSError(errno.EPIPE, os.strerror(errno.EPIPE))
         if not data:
             return 0
-        room = self.room if self.connected else 0
+        room = self.send_size - self.queued - self.outbound.in_flight if self.connected else 0
         if room <= 0:
             raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
         taken = bytes(data[:room])
@@ -240,8 +241,13 @@ class Endpoint:
             return b""
         if not self.unread:
             return self._receive_nothing()
-        parts: list[bytes] = []
         buffer = self.receive_buffer
+        if len(buffer) == 1 and self.unread <= limit:
+            data = buffer[0]
+            if not peek:
+                self._consume(len(data))
+            return data
+        parts: list[bytes] = []
         got = 0
         for part in buffer:
             parts.append(part[: limit - got])
@@ -310,6 +316,15 @@ class Endpoint:
 
     def _arrive(self, segment: Segment) -> None:
         flag = segment.flag
+        if flag is Flag.DATA and not (self.reset or self.closed or self.read_shut):
+            was_ready = bool(self.unread or self.eof or self.error)
+            self.receive_buffer.append(segment.data)
+            self.unread += len(segment.data)
+            if was_ready:
+                self.watcher()
+            else:
+                self.wake()
+            return
         was_ready = self.readable
         if flag is Flag.SYN:
             self.kernel._arrive_syn(self)
@@ -363,10 +378,11 @@ class Endpoint:
             window = peer.receive_size - peer.unread - self.outbound.in_flight
             while buffer and window > 0:
                 data, label = buffer[0]
-                part = data[: min(window, MSS)]
-                if len(part) == len(data):
+                if len(data) <= window and len(data) <= MSS:
+                    part = data
                     buffer.popleft()
                 else:
+                    part = data[: min(window, MSS)]
                     buffer[0] = (data[len(part) :], label)
                 window -= len(part)
                 self.queued -= len(part)
@@ -378,6 +394,9 @@ class Endpoint:
     def _consume(self, count: int) -> None:
         self.unread -= count
         buffer = self.receive_buffer
+        if not self.unread:
+            buffer.clear()
+            count = 0
         while count:
             part = buffer.popleft()
             if len(part) > count:

@@ -79,12 +79,16 @@ class Option(NamedTuple):
 
 
 class _Head(NamedTuple):
-    """What a menu keeps of a lane."""
+    """What a menu keeps of a lane. Names of places are those that hold when the choice is made."""
 
-    route: str
+    source: str
+    target: str
     item: Item
     connection: str
-    target: str
+
+    @property
+    def route(self) -> str:
+        return _route(self.source, self.target)
 
 
 class Menu:
@@ -124,8 +128,9 @@ class Menu:
 
 def _head(lane: Lane) -> _Head:
     if isinstance(lane, Mailbox):
-        return _Head(route(lane), lane.segments[0], "", lane.owner)
-    return _Head(route(lane), lane.segments[0], lane.target.name, lane.target.place)
+        return _Head("", lane.owner, lane.segments[0], "")
+    source, target = lane.source, lane.target
+    return _Head(source.label or source.place, target.label or target.place, lane.segments[0], target.name)
 
 
 def scripted(lane: Lane) -> bool:
@@ -141,5 +146,9 @@ def order(lane: Lane) -> int:
 def route(lane: Lane) -> str:
     """From whom to whom a lane leads, for people."""
     if isinstance(lane, Mailbox):
-        return f"{lane.owner} ⇢ event loop:"
-    return f"{lane.source.place} → {lane.target.place}:"
+        return _route("", lane.owner)
+    return _route(lane.source.place, lane.target.place)
+
+
+def _route(source: str, target: str) -> str:
+    return f"{source} → {target}:" if source else f"{target} ⇢ event loop:"

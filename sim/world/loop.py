@@ -67,6 +67,9 @@ class SimLoop(asyncio.SelectorEventLoop):
         self._clock = world.clock
         self._ticks = ticks
         self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
+        self._next_timer = (0.0, 0.0)
+        """The first of these when it was last asked for, by the loop's time and by virtual time."""
+        """Those that are choices, with when they are due by the loop's time; what has fired lies there until it is met."""
         self._timers_set = 0
         self._tasks_made = 0
         self.selector = SimSelector(world)
@@ -109,7 +112,9 @@ class SimLoop(asyncio.SelectorEventLoop):
             when, _, handle = timers[0]
             if not handle.cancelled():
                 if when >= due:
-                    return moment(when - MONOTONIC)
+                    if self._next_timer[0] != when:
+                        self._next_timer = when, moment(when - MONOTONIC)
+                    return self._next_timer[1]
                 self.fired = moment(when - MONOTONIC)
             heapq.heappop(timers)
         return _INFINITY

@@ -5,7 +5,8 @@ Each iteration of asyncio's loop begins with `select(timeout)`:
 - `timeout` is 0: there are callbacks to run, this is an *iteration boundary*. With granularity `iteration` the
   world may deliver something here (a choice); with `turn` nothing happens.
 - `timeout` is positive or None: the loop is idle. If nothing but this loop's own next timer can happen, the clock
-  jumps to it at once. Otherwise the loop is stopped, and the world, not `run_forever`, decides whose turn it is.
+  jumps to it at once. Otherwise the world decides what happens next: here, if this loop is the only one
+  (`sim.world.running`), else the loop is stopped for it.
 
 `select` never waits. As with epoll, its answer is in the order in which the sockets became ready.
 """
@@ -17,7 +18,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from sim.world.loop import SimLoop
     from sim.world.sockets import SimSocket
@@ -41,9 +42,14 @@ class SimSelector(selectors.BaseSelector):
         self._socks: dict[int, SimSocket] = {}
         self._map = _Map(self)
         self._quiet_at = -1
+        """How often readiness had changed anywhere when nothing was found to be ready."""
+        self._quiet: dict[int, int] = {}
+        """By descriptor that is only read from: when it last became ready, if it has been found not to be since."""
         self.spins = 0
         """Iterations since the loop was last idle."""
         self.loop: SimLoop
+        self.go_on: Callable[[], bool] | None = None
+        """Lets the next thing happen while the loop is idle. False: the loop is to stop."""
 
     def lookup(self, fileobj: Any) -> int:
         """The descriptor of a registered object, which may have been closed since."""
@@ -63,6 +69,7 @@ class SimSelector(selectors.BaseSelector):
             raise KeyError(f"{fileobj!r} (FD {fd}) is already registered")
         self._socks[fd] = self._world.socket_of(fd)
         key = self._keys[fd] = selectors.SelectorKey(fileobj, fd, events, data)
+        self._quiet.pop(fd, None)
         self._quiet_at = -1
         return key
 
@@ -71,23 +78,33 @@ class SimSelector(selectors.BaseSelector):
         if fd not in self._keys:
             raise KeyError(f"{fileobj!r} is not registered")
         del self._socks[fd]
+        self._quiet.pop(fd, None)
         return self._keys.pop(fd)
 
     def modify(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
         fd = self.lookup(fileobj)
         if fd not in self._keys:
             raise KeyError(f"{fileobj!r} is not registered")
-        key = self._keys[fd] = self._keys[fd]._replace(events=events, data=data)
-        self._quiet_at = -1
+        key = self._keys[fd] = selectors.SelectorKey(self._keys[fd].fileobj, fd, events, data)
+        self.look_again()
         return key
 
+    def look_again(self) -> None:
+        """Forget what was found not to be ready."""
+        self._quiet.clear()
+        self._quiet_at = -1
+
     def get_key(self, fileobj: Any) -> selectors.SelectorKey:
-        return self._map[fileobj]
+        key: selectors.SelectorKey | None = self._map.get(fileobj)
+        if key is None:
+            raise KeyError(f"{fileobj!r} is not registered")
+        return key
 
     def get_map(self) -> Mapping[Any, selectors.SelectorKey]:
         return self._map
 
     def close(self) -> None:
+        self._quiet.clear()
         self._keys.clear()
         self._socks.clear()
 
@@ -100,7 +117,7 @@ class SimSelector(selectors.BaseSelector):
                 agenda.iterated(idle=False)
             if self._world.lookout is not None:
                 self.loop.note_ties()
-            if agenda.lanes or self.spins > LIVELOCK_ITERATIONS:
+            if (agenda.iterating and agenda.lanes) or self.spins > LIVELOCK_ITERATIONS:
                 agenda.iteration(self.spins)
             return _NOTHING if self._quiet_at == self._world.touched else self._ready()
         if self._quiet_at != self._world.touched:
@@ -122,18 +139,30 @@ class SimSelector(selectors.BaseSelector):
                 self.loop.note_ties()
         else:
             self.loop.idle_until = until
+            if self.go_on is not None and self.go_on():
+                self.spins = 1
+                return _NOTHING if self._quiet_at == self._world.touched else self._ready()
             self.loop.stop()
         return _NOTHING
 
     def _ready(self) -> list[tuple[selectors.SelectorKey, int]]:
         ready = []
+        quiet = self._quiet
         for fd, key in self._keys.items():
             sock = self._socks[fd]
-            events = _READ if key.events & _READ and sock.readable() else 0
-            if key.events & _WRITE and sock.writable():
+            file = sock._file
+            source = file.endpoint or file.listener
+            woken = source.woken if source is not None else 0
+            if quiet.get(fd) == woken:
+                continue
+            wanted = key.events
+            events = _READ if wanted & _READ and sock.readable() else 0
+            if wanted & _WRITE and sock.writable():
                 events |= _WRITE
             if events:
                 ready.append((key, events))
+            elif wanted == _READ:
+                quiet[fd] = woken
         if not ready:
             self._quiet_at = self._world.touched
         elif len(ready) > 1:
@@ -149,6 +178,12 @@ class _Map(Mapping[Any, selectors.SelectorKey]):
 
     def __len__(self) -> int:
         return len(self._selector._keys)
+
+    def get(self, fileobj: Any, default: Any = None) -> Any:
+        """As a mapping's; asyncio asks with descriptors, for each reader and writer that it adds."""
+        if type(fileobj) is int and fileobj >= 0:
+            return self._selector._keys.get(fileobj, default)
+        return super().get(fileobj, default)
 
     def __getitem__(self, fileobj: Any) -> selectors.SelectorKey:
         try:
