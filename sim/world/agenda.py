@@ -361,8 +361,8 @@ class Agenda:
         source, target, segment = channel.source, channel.target, channel.segments[0]
         trace, size = self._world.trace, len(segment.data)
         trace.cause = segment.sent_by
-        sender = source.label or source.place
-        event = trace.record(TcpDeliver, target.label or target.place, target.name, sender, str(segment), size)
+        sender = source.label or source.address
+        event = trace.record(TcpDeliver, target.label or target.address, target.name, sender, str(segment), size)
         trace.cause = event.seq
         channel.deliver()
 

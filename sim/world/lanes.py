@@ -78,19 +78,6 @@ class Option(NamedTuple):
     late: bool = False
 
 
-class _Head(NamedTuple):
-    """What a menu keeps of a lane. Names of places are those that hold when the choice is made."""
-
-    source: str
-    target: str
-    item: Item
-    connection: str
-
-    @property
-    def route(self) -> str:
-        return _route(self.source, self.target)
-
-
 class Menu:
     """What there was to pick from; text is made only when somebody reads it."""
 
@@ -106,7 +93,7 @@ class Menu:
     ) -> None:
         self._first = first
         self._early = [_head(lane) for lane in early]
-        self._late = [_head(lane) for lane in late]
+        self._late = [_head(lane) for lane in late] if late else []
         self._timer = timer
         self._strikes = strikes
 
@@ -114,23 +101,25 @@ class Menu:
         """What each pick stands for, in order."""
         options = [Option("", 0, "")] if self._first else []
         for heads, late in (self._early, False), (self._late, True):
-            options += [Option(f"{h.route} {h.connection}", h.item.order, h.target, late) for h in heads]
+            for source, target, item, connection in heads:
+                options.append(Option(f"{_route(source, target)} {connection}", item.order, target, late))
         options += [Option("", 0, "")] if self._timer else []
         return options + [Option("", 0, "") for _ in self._strikes]
 
     def __str__(self) -> str:
         options = [self._first] if self._first else []
-        options += [f"{head.route} {head.item}" for head in self._early]
-        options += [f"{head.route} {head.item} just before the timer" for head in self._late]
+        options += [f"{_route(source, target)} {item}" for source, target, item, _ in self._early]
+        options += [f"{_route(source, target)} {item} just before the timer" for source, target, item, _ in self._late]
         options += ["a timer fires first"] if self._timer else []
         return " | ".join(options + [str(strike) for strike in self._strikes])
 
 
-def _head(lane: Lane) -> _Head:
+def _head(lane: Lane) -> tuple[str, str, Item, str]:
+    """Who sends to whom, what, and on which connection; places by the names that they have when the choice is made."""
     if isinstance(lane, Mailbox):
-        return _Head("", lane.owner, lane.segments[0], "")
+        return "", lane.owner, lane.segments[0], ""
     source, target = lane.source, lane.target
-    return _Head(source.label or source.place, target.label or target.place, lane.segments[0], target.name)
+    return source.label or source.address, target.label or target.address, lane.segments[0], target.name
 
 
 def scripted(lane: Lane) -> bool:

@@ -18,8 +18,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
+    from sim.world.endpoint import Endpoint
+    from sim.world.listener import Listener
     from sim.world.loop import SimLoop
     from sim.world.sockets import SimSocket
     from sim.world.world import World
@@ -41,10 +43,12 @@ class SimSelector(selectors.BaseSelector):
         self._keys: dict[int, selectors.SelectorKey] = {}
         self._socks: dict[int, SimSocket] = {}
         self._map = _Map(self)
-        self._quiet_at = -1
-        """How often readiness had changed anywhere when nothing was found to be ready."""
-        self._quiet: dict[int, int] = {}
-        """By descriptor that is only read from: when it last became ready, if it has been found not to be since."""
+        self._looked_at = -1
+        """How often readiness had changed anywhere in the world when the sockets were last looked at."""
+        self._found: list[int] = []
+        """Those that were ready then; while nothing changes, no other can be."""
+        self._quiet: dict[int, tuple[Endpoint | Listener, int]] = {}
+        """By descriptor that is only read from, and was found not to be ready: its end, and when that last became so."""
         self.spins = 0
         """Iterations since the loop was last idle."""
         self.loop: SimLoop
@@ -70,7 +74,7 @@ class SimSelector(selectors.BaseSelector):
         self._socks[fd] = self._world.socket_of(fd)
         key = self._keys[fd] = selectors.SelectorKey(fileobj, fd, events, data)
         self._quiet.pop(fd, None)
-        self._quiet_at = -1
+        self._looked_at = -1
         return key
 
     def unregister(self, fileobj: Any) -> selectors.SelectorKey:
@@ -92,7 +96,7 @@ class SimSelector(selectors.BaseSelector):
     def look_again(self) -> None:
         """Forget what was found not to be ready."""
         self._quiet.clear()
-        self._quiet_at = -1
+        self._looked_at = -1
 
     def get_key(self, fileobj: Any) -> selectors.SelectorKey:
         key: selectors.SelectorKey | None = self._map.get(fileobj)
@@ -119,8 +123,8 @@ class SimSelector(selectors.BaseSelector):
                 self.loop.note_ties()
             if (agenda.iterating and agenda.lanes) or self.spins > LIVELOCK_ITERATIONS:
                 agenda.iteration(self.spins)
-            return _NOTHING if self._quiet_at == self._world.touched else self._ready()
-        if self._quiet_at != self._world.touched:
+            return self._ready() if self._found or self._looked_at != self._world.touched else _NOTHING
+        if self._found or self._looked_at != self._world.touched:
             ready = self._ready()
             if ready:
                 self.spins += 1
@@ -141,20 +145,24 @@ class SimSelector(selectors.BaseSelector):
             self.loop.idle_until = until
             if self.go_on is not None and self.go_on():
                 self.spins = 1
-                return _NOTHING if self._quiet_at == self._world.touched else self._ready()
+                return self._ready() if self._found or self._looked_at != self._world.touched else _NOTHING
             self.loop.stop()
         return _NOTHING
 
     def _ready(self) -> list[tuple[selectors.SelectorKey, int]]:
         ready = []
-        quiet = self._quiet
-        for fd, key in self._keys.items():
-            sock = self._socks[fd]
-            file = sock._file
-            source = file.endpoint or file.listener
-            woken = source.woken if source is not None else 0
-            if quiet.get(fd) == woken:
+        quiet, keys = self._quiet, self._keys
+        touched = self._world.touched
+        candidates: Iterable[int] = keys if touched != self._looked_at else self._found
+        for fd in candidates:
+            if fd in quiet:
+                source, woken = quiet[fd]
+                if source.woken == woken:
+                    continue
+            key = keys.get(fd)
+            if key is None:
                 continue
+            sock = self._socks[fd]
             wanted = key.events
             events = _READ if wanted & _READ and sock.readable() else 0
             if wanted & _WRITE and sock.writable():
@@ -162,10 +170,12 @@ class SimSelector(selectors.BaseSelector):
             if events:
                 ready.append((key, events))
             elif wanted == _READ:
-                quiet[fd] = woken
-        if not ready:
-            self._quiet_at = self._world.touched
-        elif len(ready) > 1:
+                end = sock._file.endpoint or sock._file.listener
+                if end is not None:
+                    quiet[fd] = end, end.woken
+        self._looked_at = touched
+        self._found = [key.fd for key, _ in ready]
+        if len(ready) > 1:
             ready.sort(key=lambda one: self._socks[one[0].fd].woken)
         return ready
 

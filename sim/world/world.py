@@ -334,8 +334,8 @@ class World:
             self._encrypted.add(source.name)
         if source.name in self._encrypted:
             data = b""
-        addressee = target.label or target.place
-        event = self.trace.record(TcpSend, source.label or source.place, source.name, addressee, str(segment), data)
+        addressee = target.label or target.address
+        event = self.trace.record(TcpSend, source.label or source.address, source.name, addressee, str(segment), data)
         if self.striker is not None and source.name in self.striker.lost:
             channel.segments.pop()
             return
