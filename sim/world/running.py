@@ -46,7 +46,8 @@ class Running:
         self._world = world
         self._agenda = world.agenda
         settings = world.settings
-        self._inside_select = settings.granularity == "turn" and not settings.faults
+        self.in_select = settings.granularity == "turn" and not settings.faults
+        """Whether the loop of a process that is alone goes on, and things happen inside its `select()`."""
         self._waiting: Fiber | None = None
         self._process: Process
         self._condition: Callable[[], bool] = _never
@@ -169,7 +170,7 @@ class Running:
             if leap:
                 self._agenda.allow_leaps(limit)
             self._process, self._condition, self._limit, self._leap = process, condition, limit, leap
-            if self._inside_select and self._world.lookout is None:
+            if self.in_select and self._world.lookout is None:
                 process.loop.selector.go_on = self.go_on
             try:
                 process.run_until_idle()
