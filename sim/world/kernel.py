@@ -123,7 +123,7 @@ class Kernel:
             return True
         if host in _FAMILIES:
             return any(port == other_port and _overlap(host, other) for other, other_port in self.bound)
-        return any(_overlap(host, wild) for wild in _FAMILIES if (wild, port) in self.bound)
+        return any((wild, port) in self.bound and _overlap(host, wild) for wild in _FAMILIES)
 
     def listen(self, address: Address, backlog: int) -> Listener:
         """Begin to accept connections at a bound address."""

@@ -93,7 +93,7 @@ class Menu:
     ) -> None:
         self._first = first
         self._early = [_head(lane) for lane in early]
-        self._late = [_head(lane) for lane in late] if late else []
+        self._late = self._early if late == early else [_head(lane) for lane in late]
         self._timer = timer
         self._strikes = strikes
 

@@ -22,9 +22,9 @@ Rules for this file:
 from __future__ import annotations
 
 import asyncio
-import heapq
 import logging
 import sys
+from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any
 
 from sim.world.clock import MONOTONIC, moment
@@ -99,7 +99,7 @@ class SimLoop(asyncio.SelectorEventLoop):
             except ValueError:
                 pass
         self._timers_set += 1
-        heapq.heappush(self._timers, (when, self._timers_set, handle))
+        heappush(self._timers, (when, self._timers_set, handle))
         return handle
 
     def next_timer(self) -> float:
@@ -116,7 +116,7 @@ class SimLoop(asyncio.SelectorEventLoop):
                         self._next_timer = when, moment(when - MONOTONIC)
                     return self._next_timer[1]
                 self.fired = moment(when - MONOTONIC)
-            heapq.heappop(timers)
+            heappop(timers)
         return _INFINITY
 
     def note_ties(self) -> None:

@@ -17,6 +17,8 @@ import selectors
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from sim.world.clock import moment
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
@@ -49,6 +51,7 @@ class SimSelector(selectors.BaseSelector):
         """Those that were ready then; while nothing changes, no other can be."""
         self._quiet: dict[int, tuple[Endpoint | Listener, int]] = {}
         """By descriptor that is only read from, and was found not to be ready: its end, and when that last became so."""
+        self._exact = self._moment = 0.0
         self.spins = 0
         """Iterations since the loop was last idle."""
         self.loop: SimLoop
@@ -136,7 +139,7 @@ class SimSelector(selectors.BaseSelector):
         self.spins = 0
         if agenda.armed:
             agenda.iterated(idle=True)
-        until = _INFINITY if timeout is None else round(self._clock.now + timeout, 9)
+        until = self._until(timeout)
         if until < agenda.leap_limit and not agenda.lanes:
             self._clock.now = until
             if self._world.lookout is not None:
@@ -148,6 +151,15 @@ class SimSelector(selectors.BaseSelector):
                 return self._ready() if self._found or self._looked_at != self._world.touched else _NOTHING
             self.loop.stop()
         return _NOTHING
+
+    def _until(self, timeout: float | None) -> float:
+        """The moment behind `timeout`. It is mostly that of the last time, and rounding costs."""
+        if timeout is None:
+            return _INFINITY
+        exact = self._clock.now + timeout
+        if exact != self._exact:
+            self._exact, self._moment = exact, moment(exact)
+        return self._moment
 
     def _ready(self) -> list[tuple[selectors.SelectorKey, int]]:
         ready = []
