@@ -5,8 +5,9 @@ Theory of operation
 
 A collection inside a run would call finalisers at a moment that no schedule decides: a transport's finaliser closes
 its socket, a future's logs. So automatic collection is off while a search is on, what existed before the search is
-frozen (collections then look only at what runs have left behind), and every so many runs there is a collection, and
-a last one behind them.
+frozen (collections then look only at what runs have left behind). Every few runs the youngest objects are collected,
+which is all that a run has left behind; every so many runs everything is, and a last time behind them. Left alone, the
+tasks of ended worlds would lie in asyncio's set of all tasks, and each world's end looks through that.
 
 Rules for this file:
 
@@ -28,7 +29,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 COLLECT_EVERY = 64
-"""Runs between two collections."""
+"""Runs between two collections of everything."""
+YOUNG_EVERY = 8
+"""Runs between two collections of the youngest objects."""
 INTERPRETERS_OWN = 2_000
 """More objects than an interpreter freezes when it starts, and fewer than a program has that freezes."""
 
@@ -82,12 +85,13 @@ class Collector:
                 Collector._inside -= 1
                 Collector._runs += 1
                 gate.notify_all()
-                if Collector._runs % COLLECT_EVERY == 0 and not Collector._collecting:
+                runs = Collector._runs
+                if runs % YOUNG_EVERY == 0 and not Collector._collecting:
                     Collector._collecting = True
                     try:
                         while Collector._inside:
                             gate.wait()
-                        gc.collect()
+                        gc.collect(0 if runs % COLLECT_EVERY else 2)
                     finally:
                         Collector._collecting = False
                         gate.notify_all()

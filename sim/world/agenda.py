@@ -63,7 +63,7 @@ class Known(Exception):  # noqa: N818 - no error
     """Ends a run whose continuation is known (`World.lookout`)."""
 
 
-@attrs.frozen
+@attrs.define(eq=False, slots=True)
 class _Plan:
     """What was decided to happen next: a fault, the head of a lane, or (None) the next timer; and when."""
 
@@ -82,7 +82,8 @@ class Agenda:
         self.lanes: list[Lane] = []
         self.leap_limit = 0.0
         """Virtual time up to which a loop may leap (rule 6)."""
-        self._iterating = iterating
+        self.iterating = iterating
+        """Whether things may happen at a loop's iteration boundaries (rule 5)."""
         self._orders = 0
         self._alarms: list[tuple[float, int, Alarm]] = []
         self._alarms_set = 0
@@ -91,8 +92,10 @@ class Agenda:
         self._events_now = 0
         self._events_at = 0.0
         self._timer_of = ""
-        self._happened: str | None = None
+        self.happened: str | None = None
+        """What is to be shown to the observer."""
         self._striker = world.striker
+        self._single = world.settings.arrivals == "single"
         self.armed = False
         """Whether cancellations are to come (see `sim.world.faults`). Loops ask at each iteration."""
 
@@ -126,7 +129,7 @@ class Agenda:
         self.lanes.clear()
         self._alarms.clear()
         self._plan = None
-        self._iterating = False
+        self.iterating = False
         self.leap_limit = 0.0
 
     # What comes next.
@@ -147,26 +150,36 @@ class Agenda:
 
     def next_timer(self) -> float:
         """Virtual time of the next alarm or loop timer that is no tick; infinity if there is none."""
-        nearest = self.next_alarm()
+        nearest = self.next_alarm() if self._alarms else INFINITY
         for process in self._world.processes:
-            if not process.exited and process.parked is None:
-                timer = process.loop.next_timer()
+            loop = process.loop
+            if loop._timers and not process.exited and process.parked is None:
+                timer = loop.next_timer()
                 if timer < nearest:
                     nearest, self._timer_of = timer, process.name
-                self._last_event = max(self._last_event, process.loop.fired)
+                if loop.fired > self._last_event:
+                    self._last_event = loop.fired
         return nearest
 
     def allow_leaps(self, limit: float) -> None:
-        """Let a loop leap to `limit` at the most, to the next alarm, or to the end of a quiet time."""
+        """Let a loop leap to `limit` at the most, to the next alarm, or to the end of a quiet time.
+
+        Where something is under way it will not leap, unless that arrives at an iteration boundary before.
+        """
+        if self.lanes and not self.iterating:
+            self.leap_limit = 0.0
+            return
         timer = self.next_timer()
         quiet = (timer if timer < INFINITY else self._last_event) + QUIET_SECONDS
-        self.leap_limit = min(limit, self.next_alarm(), quiet)
+        self.leap_limit = min(limit, quiet, self.next_alarm() if self._alarms else INFINITY)
 
     def advance(self, limit: float) -> bool:
         """Let one thing happen. False if nothing can before `limit`, or at all."""
         timer = self.next_timer()
-        processes = self._world.processes
-        tick = min([p.loop.idle_until for p in processes if not p.exited and p.parked is None], default=INFINITY)
+        tick = INFINITY
+        for process in self._world.processes:
+            if process.loop.idle_until < tick and not process.exited and process.parked is None:
+                tick = process.loop.idle_until
         plan = self._plan
         if plan is None or not self._possible(plan, timer):
             plan = self._decide(timer, limit)
@@ -174,7 +187,7 @@ class Agenda:
                 self._strike(plan.strike)
                 return True
         self._plan = plan
-        upcoming = min(plan.when, tick)
+        upcoming = plan.when if plan.when < tick else tick
         if upcoming == INFINITY or upcoming > limit:
             return self._somebody_resumes()
         if plan.lane is None and timer == INFINITY and tick > self._last_event + QUIET_SECONDS:
@@ -192,7 +205,8 @@ class Agenda:
         return True
 
     def _move_to(self, when: float) -> None:
-        self._clock.now = max(self._clock.now, when)
+        if when > self._clock.now:
+            self._clock.now = when
         if self._clock.now > self._events_at:
             self._events_at = self._clock.now
             self._events_now = 0
@@ -208,7 +222,7 @@ class Agenda:
 
     def _possible(self, plan: _Plan, timer: float) -> bool:
         """Whether what was decided can still happen, after the ticks that came first."""
-        deadline = min([lane.segments[0].latest for lane in self.heads()], default=INFINITY)
+        deadline = _deadline(self.heads())
         if plan.lane is None:
             return timer == plan.when < INFINITY and timer <= deadline
         segments = plan.lane.segments
@@ -223,7 +237,12 @@ class Agenda:
         if not heads and (self._striker is None or timer > limit):
             return _Plan(None, None, timer)
         now = self._clock.now
-        deadline = min([lane.segments[0].latest for lane in heads], default=INFINITY)
+        deadline = _deadline(heads)
+        if len(heads) == 1 and self._striker is None and world.watch is None and timer > min(deadline, limit):
+            earliest = heads[0].segments[0].earliest
+            if earliest > min(deadline, limit):
+                return _Plan(None, None, INFINITY)
+            return _Plan(heads[0], heads[0].segments[0], earliest if earliest > now else now)
         reach = min(deadline, timer, limit)
         early = [lane for lane in heads if lane.segments[0].earliest <= reach]
         contested = timer <= deadline and timer <= limit
@@ -263,7 +282,7 @@ class Agenda:
                 "around asyncio.sleep(0), or a callback that schedules itself."
             )
         watch = world.watch
-        while self._iterating and self.lanes:
+        while self.iterating and self.lanes:
             heads = [lane for lane in self.heads() if lane.segments[0].earliest <= self._clock.now]
             if not heads:
                 break
@@ -278,7 +297,7 @@ class Agenda:
                 self._happen(heads[pick - 1])
             else:
                 self._strike(strikes[pick - 1 - len(heads)])
-        if watch is not None and self._iterating:
+        if watch is not None and self.iterating:
             watch.touch(world.current_name)
 
     # What happens.
@@ -317,7 +336,8 @@ class Agenda:
             self._note("a timer fires")
 
     def _happen(self, lane: Lane) -> None:
-        self.show()
+        if self.happened is not None:
+            self.show()
         if self._striker is not None:
             self._striker.happens()
         self._last_event = self._clock.now
@@ -331,8 +351,9 @@ class Agenda:
         else:
             segment = lane.segments[0]
             self._deliver(lane)
-            for _ in range(self._with_it(lane)):
-                self._deliver(lane)
+            if lane.segments and not self._single:
+                for _ in range(self._with_it(lane)):
+                    self._deliver(lane)
         if self._world.watch is not None:
             self._world.watch.delivered(lane, None if isinstance(lane, Mailbox) else segment)
         if self._world.observer is not None:
@@ -342,14 +363,14 @@ class Agenda:
         source, target, segment = channel.source, channel.target, channel.segments[0]
         trace, size = self._world.trace, len(segment.data)
         trace.cause = segment.sent_by
-        trace.cause = trace.record(TcpDeliver, target.place, target.name, source.place, str(segment), size).seq
+        sender = source.label or source.address
+        event = trace.record(TcpDeliver, target.label or target.address, target.name, sender, str(segment), size)
+        trace.cause = event.seq
         channel.deliver()
 
     def _with_it(self, channel: Channel) -> int:
         """How many more segments arrive together with the one that did (rule 7)."""
         arrivals = self._world.settings.arrivals
-        if arrivals == "single" or not channel.segments:
-            return 0
         now = self._clock.now
         due = sum(1 for _ in takewhile(lambda segment: segment.earliest <= now, channel.segments))
         if arrivals == "merged" or not due:
@@ -358,7 +379,7 @@ class Agenda:
 
     def _note(self, what: str) -> None:
         if self._world.observer is not None:
-            self._happened = what
+            self.happened = what
 
     def set_scene(self) -> None:
         """Have the observer told of the scene as it was set."""
@@ -366,7 +387,17 @@ class Agenda:
 
     def show(self) -> None:
         """Tell the observer what happened, now that its effects are there."""
-        if self._happened is not None:
-            what, self._happened = self._happened, None
+        if self.happened is not None:
+            what, self.happened = self.happened, None
             if self._world.observer is not None:
                 self._world.observer(self._world, what)
+
+
+def _deadline(heads: list[Lane]) -> float:
+    """When the first of them arrives at the latest; infinity if there is none."""
+    deadline = INFINITY
+    for lane in heads:
+        latest = lane.segments[0].latest
+        if latest < deadline:
+            deadline = latest
+    return deadline

@@ -18,7 +18,7 @@ def moment(seconds: float) -> float:
 
 
 class Clock:
-    """Seconds since the world began, as a float; only the world moves it, and only forward."""
+    """Seconds since the world began; only the world moves it, only forward, and from one `moment` to another."""
 
     __slots__ = ("jumped", "now")
 

@@ -1,4 +1,4 @@
-"""One TCP connection of a world: two endpoints, and the two channels between them.
+"""One side of a TCP connection of a world: its buffers, its window, and how it ends.
 
 Theory of operation
 ===================
@@ -26,16 +26,30 @@ Each rule was measured on Linux; the conformance tests run on real loopback sock
 
 from __future__ import annotations
 
-import enum
 import errno
 import os
 from collections import deque
 from typing import TYPE_CHECKING, TypeAlias
 
+from sim.world.channel import Channel, Flag, Segment
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sim.world.kernel import Kernel
+
+__all__ = [
+    "MSS",
+    "RECEIVE_BUFFER",
+    "SEND_BUFFER",
+    "Address",
+    "Channel",
+    "Endpoint",
+    "Flag",
+    "Segment",
+    "join",
+    "nobody",
+]
 
 Address: TypeAlias = "tuple[str, int]"
 
@@ -46,79 +60,11 @@ SEND_BUFFER = 3_939_840
 RECEIVE_BUFFER = 131_072
 
 
-class Flag(enum.Enum):
-    """What a segment is for."""
-
-    SYN = "SYN"
-    DATA = "data"
-    FIN = "FIN"
-    RST = "RST"
-    CLOSE = "close"
-    """Both directions are given up; only Unix sockets tell this from FIN (`sim.world.unix`)."""
-
-
-class Segment:
-    """What travels: its kind, its bytes and what the sender called it.
-
-    `order`, `earliest`, `latest` and `sent_by` are the world's: when it entered flight, in which interval of virtual
-    time it may arrive, and the trace event that sent it. The kernel reads none of them.
-    """
-
-    __slots__ = ("data", "earliest", "flag", "label", "latest", "order", "sent_by")
-
-    def __init__(self, flag: Flag, data: bytes = b"", label: str = "") -> None:
-        self.flag = flag
-        self.data = data
-        self.label = label
-        self.order = 0
-        self.earliest = 0.0
-        self.latest = 0.0
-        self.sent_by: int | None = None
-
-    def __str__(self) -> str:
-        return self.label or (f"{len(self.data)} bytes" if self.flag is Flag.DATA else self.flag.value)
-
-
-class Channel:
-    """One direction of a connection: the segments in flight from `source` to `target`."""
-
-    __slots__ = ("in_flight", "segments", "source", "target")
-
-    def __init__(self, source: Endpoint, target: Endpoint) -> None:
-        self.source = source
-        self.target = target
-        self.segments: deque[Segment] = deque()
-        self.in_flight = 0
-        """Bytes in those segments."""
-
-    def put(self, segment: Segment) -> None:
-        """Add a segment behind the others; only the kernel calls this."""
-        self.segments.append(segment)
-        self.in_flight += len(segment.data)
-
-    def clear(self) -> None:
-        """Lose everything in flight."""
-        self.segments.clear()
-        self.in_flight = 0
-
-    def deliver(self) -> Segment:
-        """Take the oldest segment in flight and hand it to the target. Returns it."""
-        segment = self.segments.popleft()
-        source = self.source
-        stalled = segment.flag is Flag.DATA and not source.writable
-        self.in_flight -= len(segment.data)
-        self.target._arrive(segment)
-        if segment.flag is Flag.FIN:
-            source.fin_arrived = True
-        if stalled and source.writable:
-            source.wake()
-        return segment
-
-
 class Endpoint:
     """One side of a connection: its buffers and what it knows of the other side."""
 
     __slots__ = (
+        "address",
         "closed",
         "connected",
         "eof",
@@ -150,6 +96,8 @@ class Endpoint:
         self.kernel = kernel
         self.name = name
         self.local = local
+        self.address = "%s:%d" % local
+        """`local`, for people."""
         self.remote = remote
         self.inbound: Channel
         self.outbound: Channel
@@ -184,7 +132,7 @@ class Endpoint:
     @property
     def place(self) -> str:
         """Who this is, for people: the label, or the address where there is none."""
-        return self.label or "%s:%d" % self.local
+        return self.label or self.address
 
     @property
     def established(self) -> bool:
@@ -215,12 +163,13 @@ class Endpoint:
             BlockingIOError: the buffer is full, or the connection is not yet established.
             ConnectionResetError, BrokenPipeError: rule 5; or this side was shut down for writing.
         """
-        self._raise_error()
+        if self.error:
+            self._raise_error()
         if self.reset or self.fin_queued:
             raise OSError(errno.EPIPE, os.strerror(errno.EPIPE))
         if not data:
             return 0
-        room = self.room if self.connected else 0
+        room = self.send_size - self.queued - self.outbound.in_flight if self.connected else 0
         if room <= 0:
             raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
         taken = bytes(data[:room])
@@ -240,8 +189,13 @@ class Endpoint:
             return b""
         if not self.unread:
             return self._receive_nothing()
-        parts: list[bytes] = []
         buffer = self.receive_buffer
+        if len(buffer) == 1 and self.unread <= limit:
+            data = buffer[0]
+            if not peek:
+                self._consume(len(data))
+            return data
+        parts: list[bytes] = []
         got = 0
         for part in buffer:
             parts.append(part[: limit - got])
@@ -310,6 +264,15 @@ class Endpoint:
 
     def _arrive(self, segment: Segment) -> None:
         flag = segment.flag
+        if flag is Flag.DATA and not (self.reset or self.closed or self.read_shut):
+            was_ready = bool(self.unread or self.eof or self.error)
+            self.receive_buffer.append(segment.data)
+            self.unread += len(segment.data)
+            if was_ready:
+                self.watcher()
+            else:
+                self.wake()
+            return
         was_ready = self.readable
         if flag is Flag.SYN:
             self.kernel._arrive_syn(self)
@@ -363,10 +326,11 @@ class Endpoint:
             window = peer.receive_size - peer.unread - self.outbound.in_flight
             while buffer and window > 0:
                 data, label = buffer[0]
-                part = data[: min(window, MSS)]
-                if len(part) == len(data):
+                if len(data) <= window and len(data) <= MSS:
+                    part = data
                     buffer.popleft()
                 else:
+                    part = data[: min(window, MSS)]
                     buffer[0] = (data[len(part) :], label)
                 window -= len(part)
                 self.queued -= len(part)
@@ -378,6 +342,9 @@ class Endpoint:
     def _consume(self, count: int) -> None:
         self.unread -= count
         buffer = self.receive_buffer
+        if not self.unread:
+            buffer.clear()
+            count = 0
         while count:
             part = buffer.popleft()
             if len(part) > count:

@@ -26,24 +26,36 @@ class _System(_Random):
 
 
 class Entropy:
-    """Both streams, from one integer seed and the name of whose they are ("": the world's)."""
+    """Both streams, from one integer seed and the name of whose they are ("": the world's).
 
-    __slots__ = ("_random", "_touched", "system")
+    A stream begins when somebody first draws from it: most scripts never do, and a generator costs more than they.
+    """
+
+    __slots__ = ("_random", "_seed", "_system")
 
     def __init__(self, seed: int = 0, name: str = "") -> None:
-        self._random = _Random(f"random {seed} {name}".rstrip())
-        self._touched = False
-        self.system = _System(f"system {seed} {name}".rstrip())
+        self._seed = f"{seed} {name}".rstrip()
+        self._random: _Random | None = None
+        self._system: _System | None = None
 
     @property
-    def random(self) -> random.Random:
+    def random(self) -> _Random:
         """What the `random` module's global functions draw from."""
-        self._touched = True
+        if self._random is None:
+            self._random = _Random(f"random {self._seed}")
         return self._random
+
+    @property
+    def system(self) -> _System:
+        """What stands for the operating system's generator."""
+        if self._system is None:
+            self._system = _System(f"system {self._seed}")
+        return self._system
 
     def drawn(self) -> tuple[int, int]:
         """Two numbers that tell how far the streams are."""
-        return self.system.drawn, hash(self._random.getstate()) if self._touched else 0
+        system = self._system.drawn if self._system is not None else 0
+        return system, hash(self._random.getstate()) if self._random is not None else 0
 
     def urandom(self, size: int) -> bytes:
         """`size` bytes, as `os.urandom` gives them."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 from typing import TYPE_CHECKING, Any
 
 from sim.world import blame
@@ -151,6 +152,8 @@ class Fiber:
         running = asyncio._get_running_loop()
         if running is not None:
             asyncio._set_running_loop(None)
+            hooks = sys.get_asyncgen_hooks()
+            sys.set_asyncgen_hooks(None, None)
         try:
             signal = self._coroutine.send(None)
         except StopIteration as stop:
@@ -180,6 +183,7 @@ class Fiber:
             world.entropy = entropy
             if running is not None:
                 asyncio._set_running_loop(running)
+                sys.set_asyncgen_hooks(*hooks)
 
     def _explained(self, exc: BaseException) -> BaseException:
         if type(exc) is RuntimeError and str(exc) in ("no running event loop", "no current event loop"):

@@ -123,7 +123,7 @@ class Kernel:
             return True
         if host in _FAMILIES:
             return any(port == other_port and _overlap(host, other) for other, other_port in self.bound)
-        return any((wild, port) in self.bound for wild in _FAMILIES if _overlap(host, wild))
+        return any((wild, port) in self.bound and _overlap(host, wild) for wild in _FAMILIES)
 
     def listen(self, address: Address, backlog: int) -> Listener:
         """Begin to accept connections at a bound address."""
@@ -152,7 +152,8 @@ class Kernel:
 
     def put_in_flight(self, channel: Channel, segment: Segment) -> None:
         """Send a segment on its way."""
-        channel.put(segment)
+        channel.segments.append(segment)
+        channel.in_flight += len(segment.data)
         self._on_flight(channel, segment)
 
     def _arrive_syn(self, far: Endpoint) -> None:

@@ -78,15 +78,6 @@ class Option(NamedTuple):
     late: bool = False
 
 
-class _Head(NamedTuple):
-    """What a menu keeps of a lane."""
-
-    route: str
-    item: Item
-    connection: str
-    target: str
-
-
 class Menu:
     """What there was to pick from; text is made only when somebody reads it."""
 
@@ -102,7 +93,7 @@ class Menu:
     ) -> None:
         self._first = first
         self._early = [_head(lane) for lane in early]
-        self._late = [_head(lane) for lane in late]
+        self._late = self._early if late == early else [_head(lane) for lane in late]
         self._timer = timer
         self._strikes = strikes
 
@@ -110,22 +101,25 @@ class Menu:
         """What each pick stands for, in order."""
         options = [Option("", 0, "")] if self._first else []
         for heads, late in (self._early, False), (self._late, True):
-            options += [Option(f"{h.route} {h.connection}", h.item.order, h.target, late) for h in heads]
+            for source, target, item, connection in heads:
+                options.append(Option(f"{_route(source, target)} {connection}", item.order, target, late))
         options += [Option("", 0, "")] if self._timer else []
         return options + [Option("", 0, "") for _ in self._strikes]
 
     def __str__(self) -> str:
         options = [self._first] if self._first else []
-        options += [f"{head.route} {head.item}" for head in self._early]
-        options += [f"{head.route} {head.item} just before the timer" for head in self._late]
+        options += [f"{_route(source, target)} {item}" for source, target, item, _ in self._early]
+        options += [f"{_route(source, target)} {item} just before the timer" for source, target, item, _ in self._late]
         options += ["a timer fires first"] if self._timer else []
         return " | ".join(options + [str(strike) for strike in self._strikes])
 
 
-def _head(lane: Lane) -> _Head:
+def _head(lane: Lane) -> tuple[str, str, Item, str]:
+    """Who sends to whom, what, and on which connection; places by the names that they have when the choice is made."""
     if isinstance(lane, Mailbox):
-        return _Head(route(lane), lane.segments[0], "", lane.owner)
-    return _Head(route(lane), lane.segments[0], lane.target.name, lane.target.place)
+        return "", lane.owner, lane.segments[0], ""
+    source, target = lane.source, lane.target
+    return source.label or source.address, target.label or target.address, lane.segments[0], target.name
 
 
 def scripted(lane: Lane) -> bool:
@@ -141,5 +135,9 @@ def order(lane: Lane) -> int:
 def route(lane: Lane) -> str:
     """From whom to whom a lane leads, for people."""
     if isinstance(lane, Mailbox):
-        return f"{lane.owner} ⇢ event loop:"
-    return f"{lane.source.place} → {lane.target.place}:"
+        return _route("", lane.owner)
+    return _route(lane.source.place, lane.target.place)
+
+
+def _route(source: str, target: str) -> str:
+    return f"{source} → {target}:" if source else f"{target} ⇢ event loop:"

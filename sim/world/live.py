@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from sim.errors import Stuck
 from sim.world import blame
 from sim.world.boundary import Boundary
+from sim.world.clock import moment
 from sim.world.host import Host
 from sim.world.world import World
 
@@ -94,7 +95,7 @@ class Live:
         """
         self._actions += 1
         fiber = self.call(self.world.start_fiber, f"action {self._actions}", _outcome(coroutine))
-        ended = self.call(self.world._until, lambda: fiber.done, self.now + within)
+        ended = self.call(self.world.running.until, lambda: fiber.done, self.now + within)
         if not ended:
             self.call(fiber.cancel)
             raise Stuck(
@@ -123,14 +124,14 @@ class Live:
 
     def run_for(self, seconds: float) -> None:
         """Let everything happen that does within so many virtual seconds, and let them pass."""
-        until = self.now + seconds
-        self.call(self.world._until, lambda: False, until)
+        until = moment(self.now + seconds)
+        self.call(self.world.running.until, lambda: False, until)
         self.world.clock.now = max(self.now, until)
 
     def _settle(self) -> None:
         """Let the loops do what they have to do at this moment."""
         turns = count()
-        self.call(self.world._until, lambda: next(turns) > 0, self.now)
+        self.call(self.world.running.until, lambda: next(turns) > 0, self.now)
 
     def close(self) -> None:
         """End the world. Closing twice does no harm."""

@@ -22,9 +22,9 @@ Rules for this file:
 from __future__ import annotations
 
 import asyncio
-import heapq
 import logging
 import sys
+from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any
 
 from sim.world.clock import MONOTONIC, moment
@@ -67,6 +67,9 @@ class SimLoop(asyncio.SelectorEventLoop):
         self._clock = world.clock
         self._ticks = ticks
         self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
+        self._next_timer = (0.0, 0.0)
+        """The first of these when it was last asked for, by the loop's time and by virtual time."""
+        """Those that are choices, with when they are due by the loop's time; what has fired lies there until it is met."""
         self._timers_set = 0
         self._tasks_made = 0
         self.selector = SimSelector(world)
@@ -96,7 +99,7 @@ class SimLoop(asyncio.SelectorEventLoop):
             except ValueError:
                 pass
         self._timers_set += 1
-        heapq.heappush(self._timers, (when, self._timers_set, handle))
+        heappush(self._timers, (when, self._timers_set, handle))
         return handle
 
     def next_timer(self) -> float:
@@ -109,9 +112,11 @@ class SimLoop(asyncio.SelectorEventLoop):
             when, _, handle = timers[0]
             if not handle.cancelled():
                 if when >= due:
-                    return moment(when - MONOTONIC)
+                    if self._next_timer[0] != when:
+                        self._next_timer = when, moment(when - MONOTONIC)
+                    return self._next_timer[1]
                 self.fired = moment(when - MONOTONIC)
-            heapq.heappop(timers)
+            heappop(timers)
         return _INFINITY
 
     def note_ties(self) -> None:

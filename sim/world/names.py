@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import socket as real
 from typing import TYPE_CHECKING, Any
@@ -26,13 +27,17 @@ def numeric(world: World, host: Any, *, passive: bool = False) -> str:
     if text in ("localhost", HOSTNAME):
         return "127.0.0.1"
     try:
-        address = str(ipaddress.ip_address(text.partition("%")[0]))
+        return _canonical(text)
     except ValueError:
         raise world.refuse(
             f"the name {host!r} was looked up inside a world. Only numeric addresses and 'localhost' are known here: "
             "let the scenario provide what lives behind that name."
         ) from None
-    return address
+
+
+@functools.lru_cache(maxsize=1_024)
+def _canonical(text: str) -> str:
+    return str(ipaddress.ip_address(text.partition("%")[0]))
 
 
 def getaddrinfo(

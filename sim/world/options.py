@@ -52,8 +52,8 @@ def _table() -> dict[tuple[int, int], int]:
 
 DEFAULTS = _table()
 """Options that are kept, with what they are if nobody sets them."""
-SEND_FLAGS = real.MSG_NOSIGNAL | real.MSG_DONTWAIT | real.MSG_MORE
-RECEIVE_FLAGS = real.MSG_PEEK | real.MSG_DONTWAIT | real.MSG_NOSIGNAL
+SEND_FLAGS = int(real.MSG_NOSIGNAL | real.MSG_DONTWAIT | real.MSG_MORE)
+RECEIVE_FLAGS = int(real.MSG_PEEK | real.MSG_DONTWAIT | real.MSG_NOSIGNAL)
 
 
 def set_option(world: World, file: Description, level: int, option: int, value: Any) -> None:

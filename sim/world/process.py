@@ -36,6 +36,10 @@ LAST_CANCELLATIONS = 10
 """How often a task that swallows its cancellation is cancelled again, before it is abandoned."""
 
 
+class Over(BaseException):
+    """Takes an event loop out of `run_forever` at once: its world has something else to see to."""
+
+
 class Process:
     """One process of a world.
 
@@ -60,7 +64,8 @@ class Process:
         self.exit_reason: BaseException | None = None
         self.killed_by: int | None = None
         self.stopping = False
-        self._turning = False
+        self.turning = False
+        """Whether its own code runs just now."""
         self.loop = SimLoop(world, ticks)
         self.main: asyncio.Task[Any] = self.loop.create_task(main())
         self.main.add_done_callback(self._ended)
@@ -74,14 +79,16 @@ class Process:
     def run_until_idle(self) -> None:
         """Let the loop iterate until it has nothing to do."""
         self.world.process = self
-        self._turning = True
+        self.turning = True
         try:
             self.loop.run_until_idle()
         except SystemExit as exc:
             self.exited = True
             self.exit_reason = exc
+        except Over:
+            pass
         finally:
-            self._turning = False
+            self.turning = False
             self.world.trace.open = not self.world.closed
 
     def require_started(self, started: bool) -> None:
@@ -127,7 +134,7 @@ class Process:
             try:
                 handler(number, None)
             except (Exception, SystemExit) as exc:
-                if self._turning:
+                if self.turning:
                     raise
                 self.exited = True
                 self.exit_reason = exc
@@ -138,7 +145,7 @@ class Process:
             self.exited = True
             self.killed_by = number
             self._close_sockets()
-            if self._turning:
+            if self.turning:
                 self.world.trace.open = False
                 self.loop.stop()
 

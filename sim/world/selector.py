@@ -5,7 +5,8 @@ Each iteration of asyncio's loop begins with `select(timeout)`:
 - `timeout` is 0: there are callbacks to run, this is an *iteration boundary*. With granularity `iteration` the
   world may deliver something here (a choice); with `turn` nothing happens.
 - `timeout` is positive or None: the loop is idle. If nothing but this loop's own next timer can happen, the clock
-  jumps to it at once. Otherwise the loop is stopped, and the world, not `run_forever`, decides whose turn it is.
+  jumps to it at once. Otherwise the world decides what happens next: here, if this loop is the only one
+  (`sim.world.running`), else the loop is stopped for it.
 
 `select` never waits. As with epoll, its answer is in the order in which the sockets became ready.
 """
@@ -16,9 +17,13 @@ import selectors
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from sim.world.clock import moment
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from sim.world.endpoint import Endpoint
+    from sim.world.listener import Listener
     from sim.world.loop import SimLoop
     from sim.world.sockets import SimSocket
     from sim.world.world import World
@@ -40,10 +45,18 @@ class SimSelector(selectors.BaseSelector):
         self._keys: dict[int, selectors.SelectorKey] = {}
         self._socks: dict[int, SimSocket] = {}
         self._map = _Map(self)
-        self._quiet_at = -1
+        self._looked_at = -1
+        """How often readiness had changed anywhere in the world when the sockets were last looked at."""
+        self._found: list[int] = []
+        """Those that were ready then; while nothing changes, no other can be."""
+        self._quiet: dict[int, tuple[Endpoint | Listener, int]] = {}
+        """By descriptor that is only read from, and was found not to be ready: its end, and when that last became so."""
+        self._exact = self._moment = 0.0
         self.spins = 0
         """Iterations since the loop was last idle."""
         self.loop: SimLoop
+        self.go_on: Callable[[], bool] | None = None
+        """Lets the next thing happen while the loop is idle. False: the loop is to stop."""
 
     def lookup(self, fileobj: Any) -> int:
         """The descriptor of a registered object, which may have been closed since."""
@@ -63,7 +76,8 @@ class SimSelector(selectors.BaseSelector):
             raise KeyError(f"{fileobj!r} (FD {fd}) is already registered")
         self._socks[fd] = self._world.socket_of(fd)
         key = self._keys[fd] = selectors.SelectorKey(fileobj, fd, events, data)
-        self._quiet_at = -1
+        self._quiet.pop(fd, None)
+        self._looked_at = -1
         return key
 
     def unregister(self, fileobj: Any) -> selectors.SelectorKey:
@@ -71,23 +85,33 @@ class SimSelector(selectors.BaseSelector):
         if fd not in self._keys:
             raise KeyError(f"{fileobj!r} is not registered")
         del self._socks[fd]
+        self._quiet.pop(fd, None)
         return self._keys.pop(fd)
 
     def modify(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
         fd = self.lookup(fileobj)
         if fd not in self._keys:
             raise KeyError(f"{fileobj!r} is not registered")
-        key = self._keys[fd] = self._keys[fd]._replace(events=events, data=data)
-        self._quiet_at = -1
+        key = self._keys[fd] = selectors.SelectorKey(self._keys[fd].fileobj, fd, events, data)
+        self.look_again()
         return key
 
+    def look_again(self) -> None:
+        """Forget what was found not to be ready."""
+        self._quiet.clear()
+        self._looked_at = -1
+
     def get_key(self, fileobj: Any) -> selectors.SelectorKey:
-        return self._map[fileobj]
+        key: selectors.SelectorKey | None = self._map.get(fileobj)
+        if key is None:
+            raise KeyError(f"{fileobj!r} is not registered")
+        return key
 
     def get_map(self) -> Mapping[Any, selectors.SelectorKey]:
         return self._map
 
     def close(self) -> None:
+        self._quiet.clear()
         self._keys.clear()
         self._socks.clear()
 
@@ -100,10 +124,10 @@ class SimSelector(selectors.BaseSelector):
                 agenda.iterated(idle=False)
             if self._world.lookout is not None:
                 self.loop.note_ties()
-            if agenda.lanes or self.spins > LIVELOCK_ITERATIONS:
+            if (agenda.iterating and agenda.lanes) or self.spins > LIVELOCK_ITERATIONS:
                 agenda.iteration(self.spins)
-            return _NOTHING if self._quiet_at == self._world.touched else self._ready()
-        if self._quiet_at != self._world.touched:
+            return self._ready() if self._found or self._looked_at != self._world.touched else _NOTHING
+        if self._found or self._looked_at != self._world.touched:
             ready = self._ready()
             if ready:
                 self.spins += 1
@@ -115,28 +139,55 @@ class SimSelector(selectors.BaseSelector):
         self.spins = 0
         if agenda.armed:
             agenda.iterated(idle=True)
-        until = _INFINITY if timeout is None else round(self._clock.now + timeout, 9)
+        until = self._until(timeout)
         if until < agenda.leap_limit and not agenda.lanes:
             self._clock.now = until
             if self._world.lookout is not None:
                 self.loop.note_ties()
         else:
             self.loop.idle_until = until
+            if self.go_on is not None and self.go_on():
+                self.spins = 1
+                return self._ready() if self._found or self._looked_at != self._world.touched else _NOTHING
             self.loop.stop()
         return _NOTHING
 
+    def _until(self, timeout: float | None) -> float:
+        """The moment behind `timeout`. It is mostly that of the last time, and rounding costs."""
+        if timeout is None:
+            return _INFINITY
+        exact = self._clock.now + timeout
+        if exact != self._exact:
+            self._exact, self._moment = exact, moment(exact)
+        return self._moment
+
     def _ready(self) -> list[tuple[selectors.SelectorKey, int]]:
         ready = []
-        for fd, key in self._keys.items():
+        quiet, keys = self._quiet, self._keys
+        touched = self._world.touched
+        candidates: Iterable[int] = keys if touched != self._looked_at else self._found
+        for fd in candidates:
+            if fd in quiet:
+                source, woken = quiet[fd]
+                if source.woken == woken:
+                    continue
+            key = keys.get(fd)
+            if key is None:
+                continue
             sock = self._socks[fd]
-            events = _READ if key.events & _READ and sock.readable() else 0
-            if key.events & _WRITE and sock.writable():
+            wanted = key.events
+            events = _READ if wanted & _READ and sock.readable() else 0
+            if wanted & _WRITE and sock.writable():
                 events |= _WRITE
             if events:
                 ready.append((key, events))
-        if not ready:
-            self._quiet_at = self._world.touched
-        elif len(ready) > 1:
+            elif wanted == _READ:
+                end = sock._file.endpoint or sock._file.listener
+                if end is not None:
+                    quiet[fd] = end, end.woken
+        self._looked_at = touched
+        self._found = [key.fd for key, _ in ready]
+        if len(ready) > 1:
             ready.sort(key=lambda one: self._socks[one[0].fd].woken)
         return ready
 
@@ -149,6 +200,12 @@ class _Map(Mapping[Any, selectors.SelectorKey]):
 
     def __len__(self) -> int:
         return len(self._selector._keys)
+
+    def get(self, fileobj: Any, default: Any = None) -> Any:
+        """As a mapping's; asyncio asks with descriptors, for each reader and writer that it adds."""
+        if type(fileobj) is int and fileobj >= 0:
+            return self._selector._keys.get(fileobj, default)
+        return super().get(fileobj, default)
 
     def __getitem__(self, fileobj: Any) -> selectors.SelectorKey:
         try:

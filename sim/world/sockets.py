@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from sim.world.world import World
 
 _FAMILIES = (real.AF_INET, real.AF_INET6, real.AF_UNIX)
+_PEEK = int(real.MSG_PEEK)
 
 
 def _error(number: int) -> OSError:
@@ -293,12 +294,17 @@ class SimSocket:
         if how != real.SHUT_RD:
             endpoint.shut_write()
         self._world.touch()
+        if self.owner is not None:
+            self.owner.loop.selector.look_again()
 
     # Bytes.
 
     def send(self, data: Any, flags: int = 0) -> int:
-        options.require_flags(self._world, "send", flags, options.SEND_FLAGS)
-        endpoint = self._connected(errno.ENOTCONN if self.family == real.AF_UNIX else errno.EPIPE)
+        if flags:
+            options.require_flags(self._world, "send", flags, options.SEND_FLAGS)
+        endpoint = self._file.endpoint
+        if endpoint is None or self._fd == -1:
+            endpoint = self._connected(errno.ENOTCONN if self.family == real.AF_UNIX else errno.EPIPE)
         try:
             return endpoint.send(bytes(data))
         except BlockingIOError:
@@ -315,14 +321,17 @@ class SimSocket:
         return self.send(b"".join(buffers), flags)
 
     def recv(self, size: int, flags: int = 0) -> bytes:
-        options.require_flags(self._world, "recv", flags, options.RECEIVE_FLAGS)
-        if size < 0:
-            raise ValueError("negative buffersize in recv")
-        if size == 0:
+        if flags:
+            options.require_flags(self._world, "recv", flags, options.RECEIVE_FLAGS)
+        if size <= 0:
+            if size < 0:
+                raise ValueError("negative buffersize in recv")
             return b""
-        endpoint = self._connected(errno.EINVAL if self.family == real.AF_UNIX else errno.ENOTCONN)
+        endpoint = self._file.endpoint
+        if endpoint is None or self._fd == -1:
+            endpoint = self._connected(errno.EINVAL if self.family == real.AF_UNIX else errno.ENOTCONN)
         try:
-            return endpoint.receive(size, peek=bool(flags & real.MSG_PEEK))
+            return endpoint.receive(size, peek=bool(flags & _PEEK))
         except BlockingIOError:
             raise self._would_block("recv", flags) from None
 
@@ -360,7 +369,8 @@ class SimSocket:
     @property
     def woken(self) -> int:
         """When it last became ready, counted through the kernel."""
-        source = self._file.endpoint or self._file.listener
+        file = self._file
+        source = file.endpoint or file.listener
         return source.woken if source is not None else 0
 
     def readable(self) -> bool:

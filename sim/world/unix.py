@@ -53,6 +53,7 @@ class UnixEndpoint(Endpoint):
 
     def __init__(self, kernel: Kernel, name: str, path: Path = _NOBODY, peer_path: Path = _NOBODY) -> None:
         super().__init__(kernel, name, (os.fsdecode(path), 0), (os.fsdecode(peer_path), 0))
+        self.address = self.local[0].replace("\0", "@") or "unix"
         self.path = path
         self.peer_path = peer_path
         self.receive_size = self.send_size = UNIX_BUFFER
@@ -64,10 +65,6 @@ class UnixEndpoint(Endpoint):
     def instant(self) -> bool:
         """Rule 1."""
         return not (self.scripted or self.outbound.target.scripted)
-
-    @property
-    def place(self) -> str:
-        return self.label or self.local[0].replace("\0", "@") or "unix"
 
     @property
     def established(self) -> bool:

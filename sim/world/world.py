@@ -1,10 +1,7 @@
 """One run's universe: clock, kernel, processes, scripts, entropy, trace.
 
-Theory of operation
-===================
-
-A world takes turns. First each event loop runs until it is idle; then the world lets *one* thing happen
-(`sim.world.agenda` decides which), and the loops run again.
+How it goes through a run is in `sim.world.running`, what happens next is decided in `sim.world.agenda`; here is what the
+parts of a world have in common.
 
 Rules for this file:
 
@@ -22,27 +19,27 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import functools
 import gc
 import logging
-import signal
 import sys
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import attrs
-
-from sim.errors import BoundaryError, Stuck, UsageError
+from sim.errors import BoundaryError, Stuck
 from sim.world import blame, boundary
-from sim.world.agenda import INFINITY, QUIET_SECONDS, Agenda, Known
+from sim.world.agenda import INFINITY, QUIET_SECONDS, Agenda
 from sim.world.choices import Choices
 from sim.world.clock import Clock, moment
 from sim.world.entropy import Entropy
 from sim.world.events import LoggedError, LoggedWarning, TcpDeliver, TcpSend
-from sim.world.faults import Faults, Striker
+from sim.world.faults import Striker
 from sim.world.fiber import Fiber
 from sim.world.host import Host
-from sim.world.kernel import Channel, Kernel, Segment
+from sim.world.kernel import Channel, Endpoint, Kernel, Segment
 from sim.world.lanes import Alarm, Mailbox, Post, route
 from sim.world.process import Process
+from sim.world.running import Running
+from sim.world.settings import Settings
 from sim.world.trace import Trace, without_addresses
 from sim.world.watchdog import Interruption, disarm
 
@@ -64,46 +61,6 @@ TLS_HANDSHAKE = b"\x16\x03"
 """How each side of TLS begins (RFC 8446, 5.1), wherever in a connection that is; no other protocol here begins so."""
 
 
-@attrs.frozen
-class Settings:
-    """What a world is made with, besides its choices.
-
-    Attributes:
-        granularity: "turn" or "iteration" (rule 5 of `sim.world.agenda`).
-        arrivals: "single", "merged" or "any": whether segments of a connection arrive together (rule 7 there).
-        latency: the interval, in virtual seconds, in which a segment arrives after it was sent.
-        horizon: virtual seconds at which a run is broken off.
-        settle: virtual seconds for which a world goes on after the last script has ended.
-        shutdown: whether the processes then get SIGTERM and the world waits for their exit.
-        seed: of the world's entropy.
-        faults: what may go wrong, and how often in one run.
-    """
-
-    granularity: str = attrs.field(default="turn")
-    arrivals: str = attrs.field(default="single", kw_only=True)
-    latency: tuple[float, float] = attrs.field(default=(0.0, INFINITY))
-    horizon: float = 3_600.0
-    settle: float = 1.0
-    shutdown: bool = False
-    seed: int = 0
-    faults: Faults = attrs.field(factory=Faults)
-
-    @granularity.validator
-    def _known(self, _attribute: object, value: str) -> None:
-        if value not in ("turn", "iteration"):
-            raise UsageError(f"granularity={value!r} does not exist. There are: turn, iteration.")
-
-    @arrivals.validator
-    def _known_arrivals(self, _attribute: object, value: str) -> None:
-        if value not in ("single", "merged", "any"):
-            raise UsageError(f"arrivals={value!r} does not exist. There are: single, merged, any.")
-
-    @latency.validator
-    def _interval(self, _attribute: object, value: tuple[float, float]) -> None:
-        if not 0 <= value[0] <= value[1]:
-            raise UsageError(f"latency={value!r} is no interval of virtual seconds: the least first, and not below 0.")
-
-
 class World:
     """See the module's docstring. Use it as a context manager, or call `close()` when it is no longer needed.
 
@@ -116,12 +73,13 @@ class World:
         self.choices = choices if choices is not None else Choices()
         self.settings = settings if settings is not None else Settings()
         self.clock = Clock()
-        self.trace = Trace(self.clock)
+        self.trace = Trace(functools.partial(getattr, self.clock, "now"))
         self.entropy = self.shared_entropy = Entropy(self.settings.seed)
         """What is drawn from now: a script's own while it runs, else what the processes share."""
         self.kernel = Kernel(self._in_flight)
         self.striker = Striker(self, self.settings.faults) if self.settings.faults else None
         self.agenda = Agenda(self, iterating=self.settings.granularity == "iteration")
+        self.running = Running(self)
         self.processes: list[Process] = []
         self.process: Process
         """The process whose turn it is, or was last."""
@@ -249,7 +207,7 @@ class World:
 
     def run_until(self, condition: Callable[[], bool], *, within: float) -> bool:
         """While the scene is set: let the world run until `condition()`. Returns whether it came `within` seconds."""
-        return self._until(condition, self.clock.now + within, leap=False)
+        return self.running.until(condition, self.clock.now + within, leap=False)
 
     def probe(self, name: str, describe: Callable[[], str]) -> None:
         """Let `describe()` be part of what tells one state of the world from another."""
@@ -364,18 +322,20 @@ class World:
 
     def _in_flight(self, channel: Channel, segment: Segment) -> None:
         source, target = channel.source, channel.target
-        if source.instant:
+        if type(source) is not Endpoint and source.instant:
             self._deliver_at_once(channel, segment)
             return
         low, high = self.settings.latency
-        segment.earliest = moment(self.clock.now + low)
-        segment.latest = moment(self.clock.now + high)
+        now = self.clock.now
+        segment.earliest = moment(now + low) if low else now
+        segment.latest = moment(now + high) if high < INFINITY else INFINITY
         data = segment.data
-        if data.startswith(TLS_HANDSHAKE):
+        if data[:2] == TLS_HANDSHAKE:
             self._encrypted.add(source.name)
         if source.name in self._encrypted:
             data = b""
-        event = self.trace.record(TcpSend, source.place, source.name, target.place, str(segment), data)
+        addressee = target.label or target.address
+        event = self.trace.record(TcpSend, source.label or source.address, source.name, addressee, str(segment), data)
         if self.striker is not None and source.name in self.striker.lost:
             channel.segments.pop()
             return
@@ -409,7 +369,7 @@ class World:
             BoundaryError: something real was asked for.
             StartupError: a process ended before it was ready.
         """
-        self._inside(self._run, play)
+        self._inside(self.running.run, play)
 
     def _inside(self, function: Callable[..., object], *args: Any) -> None:
         """Call `function` where this world is the one that answers, with nothing of the caller's to be seen."""
@@ -426,89 +386,6 @@ class World:
             if collecting:
                 gc.enable()
             asyncio._set_running_loop(outer)
-
-    def _run(self, play: Callable[[World], object]) -> None:
-        try:
-            play(self)
-            self.agenda.set_scene()
-            if self.striker is not None:
-                self.striker.on = True
-            if self.watch is not None:
-                self.watch.scene_is_set()
-            self.phase = "playing"
-            horizon = self.settings.horizon
-            if not self._until(self._scripts_done, horizon):
-                if self.clock.now >= horizon or self._goes_on():
-                    self.horizon_reached = True
-                    return
-                raise Stuck(self._deadlock())
-            if self.striker is not None:
-                self.striker.on = False
-            self.phase = "settling"
-            self.settling_until = min(self.clock.now + self.settings.settle, horizon)
-            self._until(_never, self.settling_until)
-            if self.settings.shutdown:
-                self.phase, self.settling_until = "shutting down", None
-                self._shut_down()
-        except Known:
-            self.known = True
-        except (Exception, Interruption) as exc:
-            if self.failed is not None and exc is not self.failed:
-                raise self.failed from exc
-            raise
-        if self.failed is not None:
-            raise self.failed
-
-    def _scripts_done(self) -> bool:
-        return all(fiber.done or fiber.daemon for fiber in self.fibers)
-
-    def _goes_on(self) -> bool:
-        """Whether something could still happen, behind the horizon."""
-        return bool(self.agenda.heads()) or self.agenda.next_timer() < INFINITY
-
-    def _deadlock(self) -> str:
-        waiting = ", ".join(f.name for f in self.fibers if not f.daemon and not f.done)
-        parked = "".join(f" {p.name} stands still: {p.parked}." for p in self.processes if p.parked is not None)
-        return (
-            f"deadlock: {waiting} still waits at {self.clock.now:.3f} s of virtual time, and nothing is in flight and no "
-            f"timer is set that could end it.{parked} " + " ".join(f"{n}: {d()}." for n, d in self.probes.items())
-        ).rstrip()
-
-    def _shut_down(self) -> None:
-        for process in self.processes:
-            if not process.exited:
-                process.kill(signal.SIGTERM)
-        self._until(lambda: all(p.exited for p in self.processes), self.settings.horizon)
-
-    def _until(self, condition: Callable[[], bool], limit: float, *, leap: bool = True) -> bool:
-        """Take turns until `condition()`; False if nothing can happen any more before virtual time `limit`."""
-        agenda = self.agenda
-        while not condition():
-            alone = leap and len(self.processes) == 1
-            touched = -1
-            while (
-                touched != self.touched
-            ):  # what reached a process while another one ran is seen to before anything else
-                touched = self.touched
-                for process in self.processes:
-                    if process.exited:
-                        process.close()
-                    elif process.parked is None:
-                        if alone:
-                            agenda.allow_leaps(limit)
-                        else:
-                            agenda.leap_limit = 0.0
-                        process.run_until_idle()
-                if len(self.processes) < 2:
-                    break
-            agenda.show()
-            if self.failed is not None:
-                raise self.failed
-            if condition():
-                break
-            if not agenda.advance(limit):
-                return False
-        return True
 
     def close(self) -> None:
         """End everything that still runs. The trace is closed first: nothing of this is part of the run."""
@@ -536,9 +413,5 @@ class World:
             sock.close()
 
 
-def _never() -> bool:
-    return False
-
-
-for _function in (World.run, World._run, World._close):
+for _function in (World.run, World._close):
     blame.edge(_function)

@@ -1,0 +1,78 @@
+"""What is in flight between two endpoints: segments, in a channel for each direction.
+
+A channel is first in, first out. Whoever calls `deliver` decides when its oldest segment arrives; nothing here does
+(the rules are in `sim.world.endpoint`).
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import deque
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sim.world.endpoint import Endpoint
+
+
+class Flag(enum.Enum):
+    """What a segment is for."""
+
+    SYN = "SYN"
+    DATA = "data"
+    FIN = "FIN"
+    RST = "RST"
+    CLOSE = "close"
+    """Both directions are given up; only Unix sockets tell this from FIN (`sim.world.unix`)."""
+
+
+class Segment:
+    """What travels: its kind, its bytes and what the sender called it.
+
+    `order`, `earliest`, `latest` and `sent_by` are the world's: when it entered flight, in which interval of virtual
+    time it may arrive, and the trace event that sent it. The kernel reads none of them.
+    """
+
+    __slots__ = ("data", "earliest", "flag", "label", "latest", "order", "sent_by")
+
+    def __init__(self, flag: Flag, data: bytes = b"", label: str = "") -> None:
+        self.flag = flag
+        self.data = data
+        self.label = label
+        self.order = 0
+        self.earliest = 0.0
+        self.latest = 0.0
+        self.sent_by: int | None = None
+
+    def __str__(self) -> str:
+        return self.label or (f"{len(self.data)} bytes" if self.flag is Flag.DATA else self.flag.value)
+
+
+class Channel:
+    """One direction of a connection: the segments in flight from `source` to `target`. The kernel puts them there."""
+
+    __slots__ = ("in_flight", "segments", "source", "target")
+
+    def __init__(self, source: Endpoint, target: Endpoint) -> None:
+        self.source = source
+        self.target = target
+        self.segments: deque[Segment] = deque()
+        self.in_flight = 0
+        """Bytes in those segments."""
+
+    def clear(self) -> None:
+        """Lose everything in flight."""
+        self.segments.clear()
+        self.in_flight = 0
+
+    def deliver(self) -> Segment:
+        """Take the oldest segment in flight and hand it to the target. Returns it."""
+        segment = self.segments.popleft()
+        source = self.source
+        stalled = segment.flag is Flag.DATA and not source.writable
+        self.in_flight -= len(segment.data)
+        self.target._arrive(segment)
+        if segment.flag is Flag.FIN:
+            source.fin_arrived = True
+        if stalled and source.writable:
+            source.wake()
+        return segment
