@@ -73,12 +73,14 @@ class Types:
         self._knowledge = knowledge
         self._constant_packages = sys.stdlib_module_names | _ENGINE | knowledge.constant
         self.handlers: dict[type, Handler] = {**builtin.HANDLERS, **frames.HANDLERS, **handlers}
-        self.constant: dict[type, Callable[[Any], Any]] = {
+        self.constant: dict[type, Callable[[Any], Any] | None] = {
+            **dict.fromkeys(self.handlers),
             type: self._class,
             python.FunctionType: self._function,
             **builtin.CONSTANTS,
             **constants,
         }
+        """By each type that was met: how its instances are written as a value; None if they never are."""
         self.ordered = False
         """Whether the order of timers that are due at one moment is written."""
         self.blind: collections.Counter[str] = collections.Counter()
@@ -134,10 +136,10 @@ class Types:
 
     # Types that were not met before.
 
-    def handler(self, cls: type) -> Handler:
-        """How instances of `cls` are written."""
-        made = self.handlers[cls] = self._make(cls)
-        return made
+    def learn(self, cls: type) -> None:
+        """Find out how instances of `cls` are written."""
+        self.handlers[cls] = self._make(cls)
+        self.constant.setdefault(cls, None)
 
     def _make(self, cls: type) -> Handler:
         if issubclass(cls, type):
