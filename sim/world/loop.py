@@ -25,6 +25,7 @@ import asyncio
 import heapq
 import logging
 import sys
+import weakref
 from typing import TYPE_CHECKING, Any
 
 from sim.world.clock import MONOTONIC, moment
@@ -69,6 +70,8 @@ class SimLoop(asyncio.SelectorEventLoop):
         self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
         self._timers_set = 0
         self._tasks_made = 0
+        self.tasks: weakref.WeakSet[asyncio.Task[Any]] = weakref.WeakSet()
+        """The tasks that it made. `asyncio.all_tasks` goes through those of every loop that was not collected yet."""
         self.selector = SimSelector(world)
         self.selector.loop = self
         self.idle_until = _INFINITY
@@ -139,11 +142,14 @@ class SimLoop(asyncio.SelectorEventLoop):
     def create_task(self, coro: Any, **kwargs: Any) -> asyncio.Task[Any]:
         """As stock, with a `SimTask` (rule 4). A task factory that the program sets has its way."""
         if self.get_task_factory() is not None:
-            return super().create_task(coro, **kwargs)
-        if self.is_closed():
+            task = super().create_task(coro, **kwargs)
+        elif self.is_closed():
             raise RuntimeError("Event loop is closed")
-        self._tasks_made += 1
-        return SimTask(self._tasks_made, coro, loop=self, **kwargs)
+        else:
+            self._tasks_made += 1
+            task = SimTask(self._tasks_made, coro, loop=self, **kwargs)
+        self.tasks.add(task)
+        return task
 
     def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:  # type: ignore[override]
         """Run it now (rule 3), seeing no running loop, as in a thread of a pool."""

@@ -130,14 +130,17 @@ def write_fed(walk: Walk, value: Any) -> None:
 
 
 def _list(walk: Walk, value: Any) -> None:
-    walk.out.append(len(value))
-    walk.put(*(list.__iter__(value) if isinstance(value, list) else collections.deque.__iter__(value)))
+    if value:
+        walk.put(len(value), *list.__iter__(value))
+    else:
+        walk.out.append(0)
 
 
 def _dict(walk: Walk, value: Any) -> None:
-    walk.out.append(len(value))
     if value:
-        walk.put(*dict.keys(value), *dict.values(value))
+        walk.put(len(value), *dict.keys(value), *dict.values(value))
+    else:
+        walk.out.append(0)
 
 
 def _set(walk: Walk, value: Any) -> None:
@@ -152,8 +155,9 @@ def _frozenset(walk: Walk, value: Any) -> None:
 
 
 def _deque(walk: Walk, value: Any) -> None:
-    walk.put(value.maxlen)
-    _list(walk, value)
+    walk.out += (value.maxlen, len(value))
+    if value:
+        walk.put(*collections.deque.__iter__(value))
 
 
 def _default_dict(walk: Walk, value: Any) -> None:

@@ -78,7 +78,11 @@ def _suspended(prefix: str) -> Handler:
             return
         code, inner, position = of_code(value), of_inner(value), frame.f_lasti
         variables = frame.f_globals
-        write_code(walk, code, variables, variables.get("__name__"))
+        seen = walk.types.codes.get(id(code))
+        if seen is None or seen[2]:
+            write_code(walk, code, variables, variables.get("__name__"))
+        else:
+            walk.out.append(seen[1])
         referents = gc.get_referents(value if OWN_FRAME else frame)
         known = snapshot = key = None
         if OWN_FRAME and inner is not None:

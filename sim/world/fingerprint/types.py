@@ -87,7 +87,8 @@ class Types:
         """Types of which states were not taken for others they may have been, and how often."""
         self._shapes: dict[tuple[str, ...], int] = {}
         self._classes: dict[type, Any] = {}
-        self._codes: dict[int, tuple[Any, str, tuple[str, ...]]] = {}
+        self.codes: dict[int, tuple[Any, str, tuple[str, ...]]] = {}
+        """What `code` said of a code object, by its address."""
         self._tokens = itertools.count()
 
     # Names.
@@ -122,11 +123,11 @@ class Types:
 
     def code(self, code: Any, module: str | None) -> tuple[Any, str, tuple[str, ...]]:
         """A code object, what stands for it, and the global names in it that have to be looked at."""
-        found = self._codes.get(id(code))
+        found = self.codes.get(id(code))
         if found is None:
             names = () if self.is_constant(module) else tuple(dict.fromkeys(builtin.names_of(code)))
             token = f"{code.co_filename}:{code.co_firstlineno}:{code.co_name}:{len(code.co_code)}"
-            found = self._codes[id(code)] = (code, token, names)
+            found = self.codes[id(code)] = (code, token, names)
         return found
 
     def never(self, what: type) -> tuple[str, int]:
