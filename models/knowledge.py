@@ -40,6 +40,14 @@ KNOWLEDGE = Knowledge(
             "models.granian.native.Runtime._tasks",
         }
     ),
-    frozen=frozenset({"uvicorn.config.Config", "hypercorn.config.Config", "ssl.SSLContext"}),
+    frozen=frozenset(
+        {
+            "hypercorn.config.Config",
+            "models.asgi.machine.Machine",
+            "ssl.SSLContext",
+            "uvicorn.config.Config",
+            "uvicorn.middleware.proxy_headers._TrustedHosts",
+        }
+    ),
 )
 """Of every server here: which packages are constant, and which parsers only their connection feeds."""

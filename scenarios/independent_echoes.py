@@ -14,6 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from models.application import Application
+from models.asgi import AsgiIllegal
 from models.rules import server_breaks_asgi
 from models.uvicorn import COMBINATIONS
 from models.websocket import Refused, WebSocketClient, WsText, ping, pong, text
@@ -81,5 +82,5 @@ scenario = Scenario(
     ),
     settings=lambda **_: Settings(latency=(0.0, 0.05), settle=0.0),
     isolated=True,
-    past="outcome",
+    past=(WsText, AsgiIllegal),
 )

@@ -8,12 +8,14 @@ import attrs
 
 from sim.errors import UsageError
 from sim.world.fingerprint.past import PASTS
+from sim.world.trace import Event
 from sim.world.world import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from sim.check.invariants import Invariant
+    from sim.world.fingerprint.past import Kind
     from sim.world.trace import Trace
 
 
@@ -80,7 +82,8 @@ class Scenario:
             nor the application shares between them what could show. Reductions then take it for granted, and say so.
         observe: names what a run shows, in a few words; runs with one name are counted together. None: not named.
         past: how much of a run the invariants and `observe` look at, for the reduction by states: "trace" (anything),
-            "conversations" or "outcome" (see `sim.world.fingerprint.past`).
+            "conversations", "outcome", or the types of events that they look at, each actor's in their order (see
+            `sim.world.fingerprint.past`).
     """
 
     name: str
@@ -92,12 +95,19 @@ class Scenario:
     settings: Callable[..., Settings] = lambda **_params: Settings()
     observe: Callable[[Trace], str] | None = None
     isolated: bool = False
-    past: str = attrs.field(default="trace")
+    past: Kind = attrs.field(default="trace")
 
     @past.validator
-    def _known(self, _attribute: object, value: str) -> None:
-        if value not in PASTS:
-            raise UsageError(f"past={value!r} does not exist. There are: {', '.join(PASTS)}.")
+    def _known(self, _attribute: object, value: Kind) -> None:
+        types = (
+            isinstance(value, tuple)
+            and value
+            and all(isinstance(kind, type) and issubclass(kind, Event) for kind in value)
+        )
+        if not types and value not in PASTS:
+            raise UsageError(
+                f"past={value!r} does not exist. There are: {', '.join(PASTS)}, or a tuple of types of events."
+            )
 
     @property
     def summary(self) -> str:

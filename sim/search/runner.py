@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from sim.check.scenario import Scenario
     from sim.check.subject import Subject
     from sim.world.choices import Choice, Decide
+    from sim.world.fingerprint.past import Kind
     from sim.world.footprint import Watch
     from sim.world.trace import Trace
 
@@ -248,7 +249,7 @@ class Runner:
 
     def _more_than_said(self, what: str) -> str:
         return (
-            f"the scenario {self.scenario.name!r} says past={self.scenario.past!r}, but {what} judges a run differently "
+            f"the scenario {self.scenario.name!r} says past={_named(self.scenario.past)}, but {what} judges a run differently "
             "if its events come in another order with the same past. It looks at more than that: at the order of "
             "events of different actors, or at moments. Say past='conversations', or leave it out."
         )
@@ -276,6 +277,10 @@ class Runner:
     def versions(self) -> dict[str, str]:
         """What a schedule's meaning depends on."""
         return {"python": python_version(), **self.subject.versions}
+
+
+def _named(past: Kind) -> str:
+    return repr(past) if isinstance(past, str) else f"({', '.join(kind.__name__ for kind in past)})"
 
 
 def _overridden(faults: Faults, given: Mapping[str, int]) -> Faults:

@@ -10,8 +10,8 @@ can be raised. So a search over the tree of schedules becomes one over the graph
 
 Rules for this file:
 
-1. What is preserved, if the fingerprints are right: every state that can be reached, the set of outcomes, and for
-   each claim whether some run breaks it. What is not: how many orders come to what, and which order is the simplest.
+1. What is preserved, if the fingerprints are right: every state that can be reached, the set of outcomes (unless the
+   scenario's past is types of events: then only what these show of it), and for each claim whether some run breaks it. What is not: how many orders come to what, and which order is the simplest.
 2. A run that ends at a known state is no whole run. `always` is judged on it; `eventually`, `sometimes`, the outcome and
    the scenario's name for it are those of the runs that go on from the first visit.
 3. States are equal only if their pasts are, as far as the scenario's claims look (`Scenario.past`; see
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from sim.search.frontier import Outlook
     from sim.search.policy import Play, Policy
     from sim.search.runner import Run
+    from sim.world.fingerprint.past import Kind
     from sim.world.world import World
 
 SMALLEST = 64
@@ -121,7 +122,7 @@ class States:
         symmetry: whether scripts that were started as `alike` are taken for one another.
     """
 
-    def __init__(self, *, past: str, knowledge: Knowledge | None = None, symmetry: bool = False) -> None:
+    def __init__(self, *, past: Kind, knowledge: Knowledge | None = None, symmetry: bool = False) -> None:
         self.visited = Visited()
         self.tied = False
         """Whether timers fired in some run that were due at one moment."""

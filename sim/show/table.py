@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from sim.search.runner import Run
     from sim.show.sequence import Diagram
     from sim.show.story import Story
+    from sim.world.fingerprint.past import Kind
 
 COLORS = {"holds": "bold green", "violated": "bold red", "inconclusive": "bold yellow"}
 WIDTH = 98
@@ -114,12 +115,22 @@ PASTS = {
 }
 
 
+def _past(past: Kind) -> str:
+    if isinstance(past, str):
+        return PASTS[past]
+    kinds = ", ".join(sorted(kind.kind for kind in past))
+    return (
+        f"what each actor did and saw of {kinds}, for the scenario says that its claims look at no more. Outcomes that "
+        "differ in nothing else may not have been counted"
+    )
+
+
 def _of_states(report: Report) -> Iterator[RenderableType]:
     """What the verdict took for granted, and what stood in the way."""
     yield Text()
     yield Text.assemble(
         (plain(report.server), "bold"),
-        f": two states are one if the live world is the same and so is {PASTS[report.scenario.past]}.",
+        f": two states are one if the live world is the same and so is {_past(report.scenario.past)}.",
     )
     if report.blind:
         seen = ", ".join(f"{name} ({count:,}×)" for name, count in sorted(report.blind.items()))

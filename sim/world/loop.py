@@ -24,6 +24,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
+import weakref
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any
 
@@ -67,11 +68,13 @@ class SimLoop(asyncio.SelectorEventLoop):
         self._clock = world.clock
         self._ticks = ticks
         self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
+        """Those that are choices, with when they are due by the loop's time; what has fired lies there until it is met."""
         self._next_timer = (0.0, 0.0)
         """The first of these when it was last asked for, by the loop's time and by virtual time."""
-        """Those that are choices, with when they are due by the loop's time; what has fired lies there until it is met."""
         self._timers_set = 0
         self._tasks_made = 0
+        self.tasks: weakref.WeakSet[asyncio.Task[Any]] = weakref.WeakSet()
+        """The tasks that it made. `asyncio.all_tasks` goes through those of every loop that was not collected yet."""
         self.selector = SimSelector(world)
         self.selector.loop = self
         self.idle_until = _INFINITY
@@ -144,11 +147,14 @@ class SimLoop(asyncio.SelectorEventLoop):
     def create_task(self, coro: Any, **kwargs: Any) -> asyncio.Task[Any]:
         """As stock, with a `SimTask` (rule 4). A task factory that the program sets has its way."""
         if self.get_task_factory() is not None:
-            return super().create_task(coro, **kwargs)
-        if self.is_closed():
+            task = super().create_task(coro, **kwargs)
+        elif self.is_closed():
             raise RuntimeError("Event loop is closed")
-        self._tasks_made += 1
-        return SimTask(self._tasks_made, coro, loop=self, **kwargs)
+        else:
+            self._tasks_made += 1
+            task = SimTask(self._tasks_made, coro, loop=self, **kwargs)
+        self.tasks.add(task)
+        return task
 
     def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:  # type: ignore[override]
         """Run it now (rule 3), seeing no running loop, as in a thread of a pool."""

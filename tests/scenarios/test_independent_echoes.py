@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from math import comb
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -69,6 +70,49 @@ def test_granian_takes_a_pong_for_an_error() -> None:
     }
     assert by_version["1.4.1"].verdict == "violated"
     assert by_version["1.4.2"].verdict == "holds"
+
+
+PONGS = {"1.4.1": "violated", "1.4.2": "holds"}
+"""What comes of a Ping, a Pong and a text each, by version."""
+
+
+def pongs(version: str, clients: int) -> Report:
+    """All states of so many clients alike."""
+    params = {"clients": clients, "pongs": True}
+    return explore("independent_echoes", server=f"granian=={version}", params=params, reduce=("states",), symmetry=True)
+
+
+def symmetric_product(one: int, clients: int) -> int:
+    """How many states so many clients alike have that have `one` each and nothing in common."""
+    return comb(one + clients - 1, clients)
+
+
+@pytest.mark.parametrize("version", PONGS)
+def test_the_states_of_two_clients_with_pongs_are_decided(version: str) -> None:
+    """They are a product of what each client's are, but for the order in which results wait in the one mailbox."""
+    one, two = pongs(version, 1), pongs(version, 2)
+    assert two.complete
+    assert two.verdict == PONGS[version]
+    assert {d.invariant for d in two.discoveries} == {d.invariant for d in one.discoveries}
+    product = symmetric_product(one.states, 2)
+    assert product <= two.states < 1.5 * product
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("version", PONGS)
+def test_the_states_of_three_clients_with_pongs_are_decided(version: str) -> None:
+    one, three = pongs(version, 1), pongs(version, 3)
+    assert three.complete
+    assert three.verdict == PONGS[version]
+    product = symmetric_product(one.states, 3)
+    assert product <= three.states < 3 * product
+
+
+@pytest.mark.parametrize("server", ["uvicorn[h11,websockets]", "uvicorn[httptools,websockets]"])
+def test_states_behind_weak_proxies_and_uuids_are_a_product(server: str) -> None:
+    one, two = states(server, 1, 1), states(server, 2, 1, symmetry=True)
+    assert not two.blind
+    assert two.states == symmetric_product(one.states, 2)
 
 
 @pytest.mark.parametrize("server", [UVICORN, "uvicorn[httptools,websockets]", "hypercorn", "granian==1.4.1"])

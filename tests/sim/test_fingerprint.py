@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import hashlib
+import uuid
 import weakref
 import zlib
 from collections import OrderedDict, deque
@@ -16,12 +17,15 @@ from sim.world.fingerprint import Fingerprinter, Knowledge
 from tests.sim.worlds import a_world
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 
     from sim.world.world import World
 
 LIVE: list[Any] = []
 """A module variable that the application of these tests changes."""
+
+LIVING: list[Any] = []
+"""What only weak references lead to."""
 
 
 class Thing:
@@ -108,6 +112,10 @@ SAME: dict[str, Callable[[], tuple[Any, Any]]] = {
     "partials": lambda: (functools.partial(len, [1]), functools.partial(len, [1])),
     "weak references to the dead": lambda: (weakref.ref(Thing()), weakref.ref(Thing("other"))),
     "methods": lambda: ([].append, [].append),
+    "addresses of connections": lambda: (("127.0.0.1", 32768), ("127.0.0.1", 40000)),
+    "addresses whose ports are text": lambda: (("127.0.0.1", "32768"), ("127.0.0.1", "40000")),
+    "UUIDs": lambda: (uuid.UUID(int=1), uuid.UUID(int=2)),
+    "weak proxies": lambda: ((one := Thing("a"), weakref.proxy(one)), (two := Thing("a"), weakref.proxy(two))),
 }
 
 DIFFERENT: dict[str, Callable[[], tuple[Any, Any]]] = {
@@ -136,8 +144,17 @@ DIFFERENT: dict[str, Callable[[], tuple[Any, Any]]] = {
     "exceptions": lambda: (ValueError("a"), ValueError("b")),
     "causes": lambda: (caused(KeyError("a")), caused(KeyError("b"))),
     "ordered dictionaries": lambda: (OrderedDict(a=1), OrderedDict(a=2)),
+    "one UUID and two": lambda: ([uuid.UUID(int=1), uuid.UUID(int=1)], [uuid.UUID(int=1), uuid.UUID(int=2)]),
+    "one address and two": lambda: ([("a", "32768"), ("a", "32768")], [("a", "32768"), ("a", "32769")]),
+    "well-known ports": lambda: (("127.0.0.1", "80"), ("127.0.0.1", "81")),
+    "what weak proxies stand for": lambda: ((one := Thing("a"), weakref.proxy(one)), (Thing("a"), proxy_of("a"))),
     "bytearrays": lambda: (bytearray(b"a"), bytearray(b"b")),
 }
+
+
+def proxy_of(name: str) -> Any:
+    LIVING.append(Thing(name))
+    return weakref.proxy(LIVING[-1])
 
 
 def caused(cause: BaseException) -> BaseException:
@@ -185,6 +202,72 @@ def test_which_names_are_bound() -> None:
         print(one, two)
 
     assert fingerprint(lambda: main([True])) != fingerprint(lambda: main([False]))
+
+
+def test_names_that_are_bound_now_and_not_before() -> None:
+    """Each frame is looked at twice, so that what was learnt of one is used for the next."""
+
+    async def main(first: list[bool]) -> None:
+        if first.pop():
+            one = two = None
+        else:
+            one = None
+        await asyncio.get_running_loop().create_future()
+        print(one, two)
+
+    maker = Fingerprinter(past="outcome")
+    found = [fingerprint(lambda flag=flag: main([flag]), maker) for flag in (True, False, True, False)]
+    assert found[0] == found[2] != found[1] == found[3]
+
+
+def test_a_frame_while_an_exception_is_handled() -> None:
+    """It holds one thing more, behind what is on its stack."""
+
+    async def main(numbers: list[int]) -> None:
+        number = numbers.pop()
+        try:
+            if number:
+                raise ValueError(number)
+            await asyncio.get_running_loop().create_future()
+        except ValueError:
+            await asyncio.get_running_loop().create_future()
+
+    maker = Fingerprinter(past="outcome")
+    found = [fingerprint(lambda n=n: main([n]), maker) for n in (0, 1, 2, 0, 1, 2)]
+    assert found[:3] == found[3:]
+    assert len(set(found)) == 3
+
+
+def test_asynchronous_generators() -> None:
+    async def rounds() -> AsyncIterator[int]:
+        for number in (0, 0, 0):
+            yield number
+
+    async def main(steps: int) -> None:
+        left = [None] * steps
+        del steps
+        running = rounds()
+        while left:
+            await running.__anext__()
+            left.pop()
+        await asyncio.get_running_loop().create_future()
+
+    maker = Fingerprinter(past="outcome")
+    found = [fingerprint(lambda n=n: main(n), maker) for n in (0, 1, 2, 0, 1, 2)]
+    assert found[:3] == found[3:]
+    assert len(set(found)) == 3
+    assert not maker.blind
+
+
+def test_the_order_in_which_asyncio_went_through_a_set_does_not_count() -> None:
+    async def main(first: int) -> None:
+        tasks = [asyncio.ensure_future(for_ever()) for _ in range(2)]
+        chosen = {tasks[first]}
+        tasks = [tasks[first], tasks[1 - first]]
+        del first
+        await asyncio.wait({*tasks, *chosen})
+
+    assert fingerprint(lambda: main(0)) == fingerprint(lambda: main(1))
 
 
 def test_a_moment_is_a_distance_from_now() -> None:

@@ -177,6 +177,45 @@ def test_a_scenario_that_says_too_little_is_found_out(past: str) -> None:
     assert search(play, first, reduce=("states",)).verdict == "violated"
 
 
+def noting(world: World, _subject: Any) -> None:
+    """A script says what it picks, and then, whatever that was, that it waited."""
+
+    async def script(host: Host) -> None:
+        world.trace.record(Got, "script", host.choose(("a", "b"), "which"))
+        await host.sleep(1.0)
+        world.trace.record(Noted, "script", "waited")
+        host.choose((0, 1), "another")
+
+    world.start_script("script", script)
+
+
+def test_a_past_of_the_events_that_claims_look_at() -> None:
+    @always("never", "It never waits.")
+    def never(trace: Trace) -> Violation | None:
+        return Violation("it did") if any(trace.of(Noted)) else None
+
+    reports = [search(noting, never, reduce=("states",), scenario={"past": past}) for past in ("outcome", (Noted,))]
+    assert [report.verdict for report in reports] == ["violated", "violated"]
+    assert reports[1].states < reports[0].states
+
+
+def test_a_past_of_too_few_events_is_found_out() -> None:
+    @always("b", "It picks b.")
+    def first(trace: Trace) -> Violation | None:
+        return None if all(event.data == "b" for event in trace.of(Got)) else Violation("a")
+
+    with pytest.raises(UsageError, match=r"past=\(Noted\).*looks at more than that"):
+        search(noting, first, reduce=("states",), scenario={"past": (Noted,)})
+    report = search(noting, first, reduce=("states",), scenario={"past": (Got, Noted)})
+    assert report.verdict == "violated"
+
+
+@pytest.mark.parametrize("past", [(int,), ("outcome",), ()])
+def test_a_past_of_what_are_no_events(past: tuple[Any, ...]) -> None:
+    with pytest.raises(UsageError, match="or a tuple of types of events"):
+        search(picking(2), scenario={"past": past})
+
+
 def test_by_default_the_whole_past_counts() -> None:
     plain, reduced = both(chattering(2, 2))
     assert reduced.runs == plain.runs

@@ -5,7 +5,8 @@ and adds as much of its past as the scenario's claims look at (`past`). See ther
 
 - code under test keeps no state where no object of the world leads: in C extensions' own variables, in module variables
   of packages that the subject calls constant, in files;
-- it does not depend on what a run counts (ports, descriptors, connection numbers) nor on the order of a set;
+- it does not depend on what a run counts (ports, descriptors, connection numbers), on the value of a UUID, nor on the
+  order of a set;
 - tracebacks are looked at by nobody.
 
 What cannot be seen into makes a state that is like no other; `Fingerprinter.blind` says what that was.
@@ -13,38 +14,35 @@ What cannot be seen into makes a state that is like no other; `Fingerprinter.bli
 
 from __future__ import annotations
 
-from itertools import groupby, permutations, product
-from math import factorial, prod
 from typing import TYPE_CHECKING, Any
 
 from sim.world.fingerprint import worlds
 from sim.world.fingerprint.past import PASTS, Past
 from sim.world.fingerprint.types import Knowledge, Types
 from sim.world.fingerprint.walk import Walk
+from sim.world.lanes import Mailbox
 
 if TYPE_CHECKING:
     from collections import Counter
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     from sim.world.fiber import Fiber
+    from sim.world.fingerprint.past import Kind
     from sim.world.world import World
 
 __all__ = ["PASTS", "Fingerprinter", "Knowledge"]
-
-MOST_ORDERS = 120
-"""Orders of interchangeable scripts that are tried; where there are more, some equal states are told apart."""
 
 
 class Fingerprinter:
     """Makes fingerprints for one search.
 
     Args:
-        past: how much of the past counts: one of `PASTS`.
+        past: how much of the past counts: one of `PASTS`, or types of events.
         knowledge: what is known of the code in these worlds.
         symmetry: whether scripts that were started as `alike` are interchangeable.
     """
 
-    def __init__(self, *, past: str = "trace", knowledge: Knowledge | None = None, symmetry: bool = False) -> None:
+    def __init__(self, *, past: Kind = "trace", knowledge: Knowledge | None = None, symmetry: bool = False) -> None:
         self._kind = past
         self._symmetry = symmetry
         self._types = Types(knowledge or Knowledge(), worlds.HANDLERS, worlds.CONSTANTS)
@@ -72,14 +70,11 @@ class Fingerprinter:
     def of(self, world: World) -> bytes:
         """A world's fingerprint: sixteen bytes. Its loops have to be idle, and its scene set."""
         if self._world is not world:
-            self._world, self._past = world, Past(world, self._kind)
+            self._world, self._past = world, Past(world, self._kind, progress=self._symmetry)
         self._past.catch_up()
         scripts = list(world.scripts.values())
-        if not self._symmetry:
-            return self._digest(world, scripts)
-        return min(self._digest(world, order) for order in self._orders(world, scripts))
-
-    def _digest(self, world: World, scripts: Sequence[Fiber]) -> bytes:
+        if self._symmetry:
+            scripts = self._order(world, scripts)
         past = self._past
         walk = Walk(world, self._types, past.of_name, past.of_wire)
         worlds.write_world(walk, world, scripts, past)
@@ -87,27 +82,26 @@ class Fingerprinter:
         walk.put(past.rest())
         return walk.digest()
 
-    def _orders(self, world: World, scripts: Sequence[Fiber]) -> Iterable[Sequence[Fiber]]:
-        """Orders in which to write the scripts, the same for worlds that differ by an exchange of scripts alike.
+    def _order(self, world: World, scripts: Iterable[Fiber]) -> list[Fiber]:
+        """The scripts in an order that is the same for worlds which differ by an exchange of scripts alike.
 
-        Alike scripts are put in order by what can be seen of each alone; those that this does not tell apart, in every
-        order.
+        Alike scripts are put in order by how far each has come (rule 5 of `sim.world.fingerprint.past`).
         """
-        ranked = sorted(scripts, key=lambda f: (f.alike or f.name, self._own(world, f) if f.alike else b""))
-        groups = [
-            list(group)
-            for _, group in groupby(ranked, key=lambda f: (f.alike or f.name, self._own(world, f) if f.alike else b""))
-        ]
-        if prod(factorial(len(group)) for group in groups) > MOST_ORDERS:
-            return [ranked]
-        return ([f for group in order for f in group] for order in product(*map(permutations, groups)))
+        past = self._past
+        waiting: dict[str | None, int] = {}
+        for lane in world.agenda.lanes:
+            if isinstance(lane, Mailbox):
+                for post in lane.segments:
+                    waiting.setdefault(past.of_event(post.sent_by), len(waiting))
 
-    def _own(self, world: World, fiber: Fiber) -> bytes:
-        """What can be seen of a script alone: its past, and where it stands."""
-        walk = Walk(world, self._types, self._past.of_name, self._past.of_wire)
-        walk.put(self._past.of_script(fiber.name), fiber.done, fiber.entropy and fiber.entropy.drawn())
-        coroutine: Any = fiber._coroutine
-        while hasattr(coroutine, "cr_frame"):
-            walk.put(coroutine.cr_frame.f_lasti if coroutine.cr_frame is not None else None)
-            coroutine = coroutine.cr_await
-        return walk.digest()
+        def rank(fiber: Fiber) -> tuple[Any, ...]:
+            if fiber.alike is None:
+                return (fiber.name,)
+            return (
+                fiber.alike,
+                past.of_script(fiber.name) or b"",
+                past.of_progress(fiber.name),
+                waiting.get(fiber.name, -1),
+            )
+
+        return sorted(scripts, key=rank)

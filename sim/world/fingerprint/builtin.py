@@ -24,6 +24,7 @@ import operator
 import re
 import sys
 import types as python
+import uuid
 import weakref
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
@@ -83,7 +84,7 @@ def instances(cls: type, slots: tuple[Any, ...], inner: Handler | None, skip: fr
             if skip:
                 attributes = {n: v for n, v in attributes.items() if n not in skip}
             out.append(walk.types.shape(tuple(attributes)))
-            walk.put_all(attributes.values())
+            walk.put(*attributes.values())
         for get in getters:
             try:
                 v = get(value)
@@ -122,21 +123,24 @@ def write_fed(walk: Walk, value: Any) -> None:
     """What its connection alone feeds."""
     history = walk.history(walk.owner)
     walk.put(type(value), history if history is not None else walk.types.never(type(value)))
-    walk.put_all(gc.get_referents(value))
+    walk.put(*gc.get_referents(value))
 
 
 # Containers.
 
 
 def _list(walk: Walk, value: Any) -> None:
-    walk.out.append(len(value))
-    walk.put_all(list.__iter__(value) if isinstance(value, list) else collections.deque.__iter__(value))
+    if value:
+        walk.put(len(value), *list.__iter__(value))
+    else:
+        walk.out.append(0)
 
 
 def _dict(walk: Walk, value: Any) -> None:
-    walk.out.append(len(value))
-    walk.put_all(dict.keys(value))
-    walk.put_all(dict.values(value))
+    if value:
+        walk.put(len(value), *dict.keys(value), *dict.values(value))
+    else:
+        walk.out.append(0)
 
 
 def _set(walk: Walk, value: Any) -> None:
@@ -151,8 +155,9 @@ def _frozenset(walk: Walk, value: Any) -> None:
 
 
 def _deque(walk: Walk, value: Any) -> None:
-    walk.put(value.maxlen)
-    _list(walk, value)
+    walk.out += (value.maxlen, len(value))
+    if value:
+        walk.put(*collections.deque.__iter__(value))
 
 
 def _default_dict(walk: Walk, value: Any) -> None:
@@ -161,7 +166,7 @@ def _default_dict(walk: Walk, value: Any) -> None:
 
 
 def _derived_tuple(walk: Walk, value: Any) -> None:
-    walk.put_all(tuple.__iter__(value))
+    walk.put(*tuple.__iter__(value))
 
 
 def _derived(kind: Any) -> Handler:
@@ -261,6 +266,26 @@ def _weak(walk: Walk, value: Any) -> None:
     walk.put("weak", value())
 
 
+def _proxy(walk: Walk, value: Any) -> None:
+    """A weak proxy hides what it stands for; a bound method that is asked of it does not. Its text tells whether it is that."""
+    try:
+        found = value.__init__.__self__
+    except ReferenceError:
+        walk.put("weak", None)
+        return
+    except AttributeError:
+        found = None
+    kind: Any = type(value)
+    if kind.__repr__(value).endswith(f" at {id(found):#x}>"):
+        walk.put("weak", found)
+    else:
+        write_unknown(walk, value)
+
+
+def _uuid(walk: Walk, value: uuid.UUID) -> None:
+    walk.put("UUID", walk.number(value.int))
+
+
 def _lock(walk: Walk, value: Any) -> None:
     walk.put("lock", value.locked())
 
@@ -309,6 +334,9 @@ HANDLERS: dict[type, Handler] = {
     python.CellType: _cell,
     weakref.ref: _weak,
     weakref.WeakMethod: lambda walk, value: walk.put("weak method", walk.temporary(value())),
+    uuid.UUID: _uuid,
+    weakref.ProxyType: _proxy,
+    weakref.CallableProxyType: _proxy,
     _thread.LockType: _lock,
     type(_thread.RLock()): _rlock,
     io.BytesIO: _buffer,

@@ -11,6 +11,10 @@ Rules for this file:
    alive what the frame's variables referred to: it is emptied again.
 3. Tasks and futures are what asyncio does with them: state, result, waiters in order, cancellation requests. The
    default names of tasks are left out.
+4. `f_locals` is only read for which names are bound, and it is slow. A frame that awaits holds, at one position, as many
+   values on its stack each time. So if every name was bound once, then names are bound whenever there are as many referents.
+5. A variable that is never read again is no part of a state. Which are is not looked for; where asyncio itself leaves one
+   behind that tells the order of a set, it is left out by name.
 """
 
 from __future__ import annotations
@@ -30,9 +34,15 @@ if TYPE_CHECKING:
     from sim.world.fingerprint.types import Handler
     from sim.world.fingerprint.walk import Walk
 
+OWN_FRAME = sys.version_info >= (3, 11)
+"""Whether a coroutine itself refers to what its frame holds, and its frame to nothing."""
+BEFORE_CODE = 3 if sys.version_info[:2] == (3, 11) else 0
+"""How many referents of a coroutine to pass over before its frame's code is looked for: 3.11 has it twice, first here."""
 SNAPSHOTS = sys.version_info < (3, 13)
 """Whether `f_locals` makes a dictionary that the frame keeps (rule 2)."""
 _DEFAULT_NAME = re.compile(r"Task-\d+\Z")
+DEAD = {asyncio.tasks._wait.__code__: "f"}  # type: ignore[attr-defined]
+"""Variables that are left out, by code (rule 5)."""
 TRANSPARENT = frozenset(
     {
         "_asyncio.FutureIter",
@@ -55,44 +65,83 @@ def _suspended(prefix: str) -> Handler:
     if prefix == "gi_":
         of_inner = operator.attrgetter("gi_yieldfrom")
 
+    full: dict[tuple[int, int, int], tuple[int, int | None]] = {}
+    """Of frames of which every name is bound, by code, position and number of referents (rule 4): what stands for the
+    names, and which of them is dead."""
+    kept: list[Any] = []
+    """Code objects whose addresses are in there."""
+
     def write(walk: Walk, value: Any) -> None:
         frame = of_frame(value)
         if frame is None:
             walk.put(value.__qualname__, "ended")
             return
+        code, inner, position = of_code(value), of_inner(value), frame.f_lasti
         variables = frame.f_globals
-        write_code(walk, of_code(value), variables, variables.get("__name__"))
-        local = frame.f_locals
-        walk.put(frame.f_lasti, walk.types.shape(tuple(local)))
-        holder = value if sys.version_info >= (3, 11) else frame
-        referents = gc.get_referents(holder)
-        if SNAPSHOTS and local is not variables:
-            snapshot = local
-            local.clear()
+        seen = walk.types.codes.get(id(code))
+        if seen is None or seen[2]:
+            write_code(walk, code, variables, variables.get("__name__"))
         else:
-            snapshot = None
-        start = _first_variable(referents, of_code(value), variables, frame.f_builtins)
+            walk.out.append(seen[1])
+        referents = gc.get_referents(value if OWN_FRAME else frame)
+        known = snapshot = key = None
+        if OWN_FRAME and inner is not None:
+            start = _first_variable(referents, code)
+            end = len(referents)
+            if referents[end - 1] is not inner:
+                end -= 1
+            if referents[end - 1] is inner:
+                key = (id(code), position, end - start)
+                known = full.get(key)
+        if known is None:
+            local = frame.f_locals
+            names = tuple(local)
+            known = walk.types.shape(names), names.index(DEAD[code]) if DEAD.get(code) in names else None
+            if key is not None and len(names) == _names_in(code):
+                full[key] = known
+                kept.append(code)
+            if SNAPSHOTS and local is not variables:
+                referents = gc.get_referents(value if OWN_FRAME else frame)
+                snapshot = local
+                local.clear()
+        start = _first_variable(referents, code)
+        while (
+            not OWN_FRAME
+            and start < len(referents)
+            and _is_one_of(referents[start], variables, frame.f_builtins, snapshot)
+        ):
+            start += 1
         end = len(referents)
         while end > start and referents[end - 1] is None:
             end -= 1
-        walk.put_all(r for r in referents[start:end] if snapshot is None or r is not snapshot)
-        walk.put(of_inner(value))
+        shape, dead = known
+        if dead is not None:
+            referents[start + dead] = 0
+        walk.put(position, shape, *referents[start:end], inner)
 
     return write
 
 
-def _first_variable(referents: list[Any], code: Any, variables: Any, builtins: Any) -> int:
-    """Where in what a frame refers to its variables begin: behind its code, globals and builtins."""
-    start = next(i for i in range(len(referents) - 1, -1, -1) if referents[i] is code or i == 0) + 1
-    while start < len(referents) and (referents[start] is variables or referents[start] is builtins):
-        start += 1
-    return start
+def _first_variable(referents: list[Any], code: Any) -> int:
+    """Where in what a frame refers to what is behind its code begins."""
+    at = BEFORE_CODE
+    while referents[at] is not code:
+        at += 1
+    return at + 1
+
+
+def _names_in(code: Any) -> int:
+    return len({*code.co_varnames, *code.co_cellvars, *code.co_freevars})
+
+
+def _is_one_of(value: Any, *others: Any) -> bool:
+    return value is not None and any(value is other for other in others)
 
 
 def write_referents(walk: Walk, value: Any) -> None:
     """What does nothing but refer to one other thing."""
     walk.put(type(value).__name__)
-    walk.put_all(r for r in gc.get_referents(value) if not isinstance(r, type))
+    walk.put(*(r for r in gc.get_referents(value) if not isinstance(r, type)))
 
 
 # Futures and tasks.

@@ -12,6 +12,9 @@ may be taken for one only if they also agree in what the claims will look at. Ho
   of the application did and met, and what the log said because of it; and what `outcome` has. No moments, and no order
   between events of two conversations.
 - `outcome`: what `Trace.outcome()` has: for each actor, what it did and saw, in its order.
+- types of events, such as `(WsText, WsClose)`: for each actor, its events of these types, in their order. Then the
+  violated invariants are preserved and the set of outcomes is not: which lines two connections log first, and which of
+  them, is forgotten.
 
 Rules for this file:
 
@@ -22,12 +25,15 @@ Rules for this file:
 3. A name that the run counted is in no hash. A strand has no name of its own.
 4. An event joins the strand of its script or connection; a call's first event, and what a process says, that of its
    cause.
+5. Interchangeable scripts are put in order by how far each conversation has come: how many events of each kind it had,
+   and what of it waits in a mailbox behind what. That is a matter of the state, hardly of the way there, and takes no
+   walk. Where two have come equally far, either order is as good, or some equal states are told apart.
 """
 
 from __future__ import annotations
 
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import attrs
 
@@ -40,6 +46,8 @@ if TYPE_CHECKING:
     from sim.world.world import World
 
 PASTS = ("trace", "conversations", "outcome")
+Kind: TypeAlias = "str | tuple[type[Event], ...]"
+"""How much of the past counts: one of `PASTS`, or types of events."""
 
 
 class Past:
@@ -47,14 +55,18 @@ class Past:
 
     Args:
         world: whose.
-        kind: one of `PASTS`.
+        kind: how much of it counts.
+        progress: whether `of_progress` will be asked for.
     """
 
-    def __init__(self, world: World, kind: str) -> None:
+    def __init__(self, world: World, kind: Kind, *, progress: bool = False) -> None:
         self._world = world
         self._kind = kind
         self._strands: dict[str, Any] = {}
         self._bound: dict[str, str] = {}
+        """What conversation a connection or a call belongs to."""
+        self._threaded = progress or kind == "conversations"
+        self._progress: dict[str, dict[str, int]] = {}
         self._of_event: list[str | None] = []
         self._wires: dict[str, Any] = {}
         self._read = 0
@@ -64,8 +76,14 @@ class Past:
         """Read what happened since, and forget what was asked for."""
         events = self._world.trace.events
         add = {"trace": self._add_whole, "conversations": self._add_conversation, "outcome": self._add_outcome}
-        adding = add[self._kind]
+        adding = self._add_chosen if isinstance(self._kind, tuple) else add[self._kind]
         for event in events[self._read :]:
+            if self._threaded:
+                strand = self._strand(event)
+                self._of_event.append(strand)
+                if strand is not None:
+                    counts = self._progress.setdefault(strand, {})
+                    counts[event.kind] = counts.get(event.kind, 0) + 1
             adding(event)
             if isinstance(event, (TcpSend, TcpDeliver)):
                 data = event.data if isinstance(event, TcpSend) else event.size
@@ -77,11 +95,19 @@ class Past:
 
     def of_script(self, name: str) -> bytes | None:
         """What a script did and met."""
-        return self._digest(self._bound.get(name, name))
+        return self._digest(self._hanging_on(name))
+
+    def of_progress(self, name: str) -> tuple[tuple[str, int], ...]:
+        """How far a script's conversation has come (rule 5)."""
+        return tuple(sorted(self._progress.get(name, {}).items()))
+
+    def of_event(self, number: int | None) -> str | None:
+        """What conversation an event belongs to."""
+        return self._of_event[number] if number is not None else None
 
     def of_name(self, name: str) -> tuple[str, bytes | None]:
         """What a call of the application, of which the run counted the name, did and met."""
-        return self._role(name), self._digest(self._bound.get(name, name))
+        return self._role(name), self._digest(self._hanging_on(name))
 
     def of_wire(self, endpoint: Endpoint | None) -> bytes | None:
         """All that a connection carried, or None where that is not known: none, or TLS."""
@@ -108,9 +134,9 @@ class Past:
             self.catch_up()
             for event, strand in zip(events, self._of_event, strict=True):
                 groups.setdefault(strand or "", []).append(event)
-        elif self._kind == "outcome":
+        elif self._kind != "trace":
             for event in events:
-                if event.observable:
+                if event.observable if self._kind == "outcome" else isinstance(event, self._kind):  # type: ignore[arg-type]
                     groups.setdefault(event.actor, []).append(event)
         else:
             groups[""] = list(events)
@@ -128,6 +154,9 @@ class Past:
             for event in order
         ]
         return other
+
+    def _hanging_on(self, name: str) -> str:
+        return self._bound.get(name, name) if self._kind == "conversations" else name
 
     def _digest(self, strand: str) -> bytes | None:
         self._asked.add(strand)
@@ -155,9 +184,12 @@ class Past:
         if event.observable:
             self._feed(self._strands, event.actor, event.outcome())
 
+    def _add_chosen(self, event: Event) -> None:
+        if isinstance(event, self._kind):  # type: ignore[arg-type]
+            self._feed(self._strands, event.actor, event.outcome())
+
     def _add_conversation(self, event: Event) -> None:
-        strand = self._strand(event)
-        self._of_event.append(strand)
+        strand = self._of_event[event.seq]
         if isinstance(event, TcpSend):
             what: object = (event.kind, self._role(event.to), event.segment, event.data)
         elif isinstance(event, TcpDeliver):

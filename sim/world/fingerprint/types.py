@@ -73,19 +73,22 @@ class Types:
         self._knowledge = knowledge
         self._constant_packages = sys.stdlib_module_names | _ENGINE | knowledge.constant
         self.handlers: dict[type, Handler] = {**builtin.HANDLERS, **frames.HANDLERS, **handlers}
-        self.constant: dict[type, Callable[[Any], Any]] = {
+        self.constant: dict[type, Callable[[Any], Any] | None] = {
+            **dict.fromkeys(self.handlers),
             type: self._class,
             python.FunctionType: self._function,
             **builtin.CONSTANTS,
             **constants,
         }
+        """By each type that was met: how its instances are written as a value; None if they never are."""
         self.ordered = False
         """Whether the order of timers that are due at one moment is written."""
         self.blind: collections.Counter[str] = collections.Counter()
         """Types of which states were not taken for others they may have been, and how often."""
         self._shapes: dict[tuple[str, ...], int] = {}
         self._classes: dict[type, Any] = {}
-        self._codes: dict[int, tuple[Any, str, tuple[str, ...]]] = {}
+        self.codes: dict[int, tuple[Any, str, tuple[str, ...]]] = {}
+        """What `code` said of a code object, by its address."""
         self._tokens = itertools.count()
 
     # Names.
@@ -120,11 +123,11 @@ class Types:
 
     def code(self, code: Any, module: str | None) -> tuple[Any, str, tuple[str, ...]]:
         """A code object, what stands for it, and the global names in it that have to be looked at."""
-        found = self._codes.get(id(code))
+        found = self.codes.get(id(code))
         if found is None:
             names = () if self.is_constant(module) else tuple(dict.fromkeys(builtin.names_of(code)))
             token = f"{code.co_filename}:{code.co_firstlineno}:{code.co_name}:{len(code.co_code)}"
-            found = self._codes[id(code)] = (code, token, names)
+            found = self.codes[id(code)] = (code, token, names)
         return found
 
     def never(self, what: type) -> tuple[str, int]:
@@ -134,10 +137,10 @@ class Types:
 
     # Types that were not met before.
 
-    def handler(self, cls: type) -> Handler:
-        """How instances of `cls` are written."""
-        made = self.handlers[cls] = self._make(cls)
-        return made
+    def learn(self, cls: type) -> None:
+        """Find out how instances of `cls` are written."""
+        self.handlers[cls] = self._make(cls)
+        self.constant.setdefault(cls, None)
 
     def _make(self, cls: type) -> Handler:
         if issubclass(cls, type):

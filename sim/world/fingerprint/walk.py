@@ -13,7 +13,8 @@ Rules for this file:
 1. A value without identity (numbers, text, bytes, tuples, bound methods) is written as it is. Everything else is a number.
 2. A set has no order: its members are written in the order of their numbers. Members that only the set knows are put in
    order by a walk of their own from each; so sets are left to the end, when nearly all members have numbers.
-3. What a run counts is no value: the port of a connection, the number of an application's call. It is written as the
+3. What a run counts is no value: the port of a connection, the number of an application's call; nor is a UUID, which is
+   drawn to be a name. It is written as the
    order in which the walk met it. The same goes for moments on the world's two clocks, which are written as distances
    from now; other floats are written as they are, which at worst tells two equal states apart.
 4. Nothing is called that code under test defines: no `__eq__`, `__hash__`, `__repr__` or property.
@@ -52,6 +53,7 @@ FAR = 1e8
 BUDGET = 5_000
 """Objects that the walk from a set's member may meet."""
 PORTS = range(32_768, 61_000)
+PORTS_AS_TEXT = frozenset(map(str, PORTS))
 
 
 class Walk:
@@ -64,7 +66,7 @@ class Walk:
         history: what stands for all that happened on a connection, for what only its bytes can tell of.
     """
 
-    __slots__ = ("_mono", "_names", "_wall", "budget", "counted", "history", "keep", "later", "names", "out", "owner",
+    __slots__ = ("_kinds", "_mono", "_names", "_wall", "budget", "counted", "history", "keep", "later", "names", "out", "owner",
                  "queue", "seen", "sockets", "types", "world")  # fmt: skip
 
     def __init__(
@@ -92,33 +94,36 @@ class Walk:
         }
         self.budget = 0
         self._names = world.trace.counted
+        self._kinds = types.constant
         self._mono = MONOTONIC + world.clock.now
         self._wall = EPOCH + world.clock.now
 
     # Writing.
 
     def put(self, *values: Any) -> None:
-        """Write values."""
-        self.put_all(values)
-
-    def put_all(self, values: Iterable[Any]) -> None:
-        """Write values."""
-        write, token, seen, names = self.out.append, self.token, self.seen, self._names
+        """Write values. Nearly all of a walk's time is spent here."""
+        write, seen, names, kinds = self.out.append, self.seen, self._names, self._kinds
         for value in values:
             kind = type(value)
             if kind in PLAIN or (kind is str and value not in names):
                 write(value)
-            else:
-                known = seen.get(id(value))
-                write(token(value) if known is None else known)
+                continue
+            known = seen.get(id(value))
+            if known is None:
+                if kinds.get(kind, self) is None:
+                    known = seen[id(value)] = float(len(seen))
+                    self.queue.append((value, self.owner))
+                else:
+                    known = self.token(value)
+            write(known)
 
     def token(self, value: Any) -> Any:
         """What stands for a value."""
         kind = type(value)
-        if kind is str:
-            return self.name(value) if value in self._names else value
         if kind in PLAIN:
             return value
+        if kind is str:
+            return self.name(value) if value in self._names else value
         known = self.seen.get(id(value))
         if known is not None:
             return known
@@ -138,8 +143,8 @@ class Walk:
     def _constant(self, value: Any, kind: type) -> Any:
         """What stands for an object that is written as a value; None if it is not. Both are so from the first time on."""
         if kind not in self.types.handlers:
-            self.types.handler(kind)
-        constant = self.types.constant.get(kind)
+            self.types.learn(kind)
+        constant = self._kinds[kind]
         return constant(value) if constant is not None else None
 
     def name(self, name: str) -> Any:
@@ -150,14 +155,19 @@ class Walk:
         return found
 
     def _tuple(self, value: tuple[Any, ...]) -> Any:
-        if len(value) == 2 and type(value[1]) is int and value[1] in PORTS and type(value[0]) is str:
-            return (value[0], self._port(value))
+        if len(value) == 2 and type(value[0]) is str:
+            port = value[1]
+            if type(port) is int and port in PORTS:
+                return (value[0], self.number(value))
+            if type(port) is str and port in PORTS_AS_TEXT:
+                return (value[0], "text", self.number((value[0], int(port))))
         return tuple([v if type(v) in PLAIN else self.token(v) for v in value])
 
-    def _port(self, address: tuple[Any, ...]) -> Any:
-        found = self.counted.get(address)
+    def number(self, drawn: Any) -> Any:
+        """What stands for something that a run counted or drew to have a name (rule 3): a port, a UUID."""
+        found = self.counted.get(drawn)
         if found is None:
-            found = self.counted[address] = ("port", len(self.counted))
+            found = self.counted[drawn] = ("number", len(self.counted))
         return found
 
     def _float(self, value: float) -> complex:
@@ -220,7 +230,7 @@ class Walk:
         if len(new) > 1:
             new.sort(key=self._own)
         self.out.append(("members", *written, *sorted(known)))
-        self.put_all(new)
+        self.put(*new)
 
     def _own(self, member: Any) -> bytes:
         walk = Walk(self.world, self.types, self.names, self.history)

@@ -17,7 +17,6 @@ Rules for this file:
 
 from __future__ import annotations
 
-import asyncio
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
@@ -63,7 +62,7 @@ def write_world(walk: Walk, world: World, scripts: Sequence[Fiber], past: Past) 
     walk.unordered(fiber for fiber in world.fibers if not fiber.done)
     for process in world.processes:
         if not process.exited:
-            walk.unordered(asyncio.all_tasks(process.loop))
+            walk.unordered(task for task in process.loop.tasks if not task.done())
 
 
 # Scripts and native threads.
@@ -146,7 +145,7 @@ def _listener(walk: Walk, listener: Listener) -> None:
 def _socket(walk: Walk, sock: SimSocket) -> None:
     file = sock._file
     walk.put(sock._fd == -1, sock.family, file.address, file.endpoint, file.listener, file.told, sock._timeout)
-    walk.put(file.descriptors, file.nonblocking, tuple(sorted(file.options.items(), key=repr)))
+    walk.put(file.descriptors, file.nonblocking, tuple(sorted(file.options.items(), key=repr)) if file.options else ())
     if sock.owner is not None and sock._fd != -1:
         key = sock.owner.loop.selector._keys.get(sock._fd)
         if key is not None:
