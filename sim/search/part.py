@@ -96,6 +96,7 @@ class Part:
         observed: for each of the scenario's names for what runs show.
         witnessed: each `sometimes` that some run shows.
         plainest: for each other `sometimes`, the simplest of the runs, which do not show it.
+        struck: in how many runs each fault struck.
     """
 
     runs: int = 0
@@ -106,6 +107,7 @@ class Part:
     observed: dict[str, Best] = attrs.field(factory=dict)
     witnessed: set[str] = attrs.field(factory=set)
     plainest: dict[str, Best] = attrs.field(factory=dict)
+    struck: dict[str, int] = attrs.field(factory=dict)
 
     def merge(self, other: Part) -> None:
         """Take in a part of the same search."""
@@ -114,6 +116,8 @@ class Part:
         self.cut |= other.cut
         self.outcomes |= other.outcomes
         self.witnessed |= other.witnessed
+        for fault, runs in other.struck.items():
+            self.struck[fault] = self.struck.get(fault, 0) + runs
         for ours, theirs in (
             (self.found, other.found),
             (self.observed, other.observed),
@@ -135,6 +139,7 @@ class Part:
             "observed": _records(self.observed),
             "witnessed": sorted(self.witnessed),
             "plainest": _records(self.plainest),
+            "struck": dict(sorted(self.struck.items())),
         }
 
     @classmethod
@@ -149,6 +154,7 @@ class Part:
             _bests(record["observed"]),
             set(record["witnessed"]),
             _bests(record["plainest"]),
+            dict(record["struck"]),
         )
 
 

@@ -231,7 +231,8 @@ def reported(
         settings,
         runner.subject,
         () if complete else tuple(unwitnessed),
-        faults=runner.settings.faults.budget(),
+        faults=(allowed := runner.settings.faults.budget()),
+        struck={name: part.struck.get(name, 0) for name in allowed},
     )
 
 

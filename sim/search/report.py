@@ -109,6 +109,7 @@ class Report:
         subject: the server itself, to run more with.
         unwitnessed: each `sometimes` that no run has shown yet, if not all were tried.
         faults: how often each could strike in one run.
+        struck: in how many runs each of them did.
         shrink_runs: how many runs went into shrinking what was found; they count as no order explored.
         reduce: the reductions by which there are fewer runs than orders.
         abandoned: how many runs were broken off because they repeated an earlier one; they are not among `runs`.
@@ -138,6 +139,7 @@ class Report:
     abandoned: int = 0
     assumes: tuple[str, ...] = ()
     swaps: int | None = None
+    struck: dict[str, int] = attrs.field(factory=dict)
     states: int | None = None
     blind: dict[str, int] = attrs.field(factory=dict, eq=False)
 
@@ -220,6 +222,7 @@ class Report:
         }
         if self.faults:
             answer["faults"] = self.faults
+            answer["struck"] = self.struck
         return answer
 
     def _reduced(self) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from sim.search.divergence import disturb, same_judgement, same_questions, same_traces
 from sim.search.part import Part, count, digest
+from sim.world.events import Fault
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,6 +57,9 @@ class Tally:
         if sampled and in_sample(run.choices):
             part.reruns += 1
             self._rerun(run)
+        if self._runner.settings.faults:
+            for name in {event.fault for event in run.trace.of(Fault)}:
+                part.struck[name] = part.struck.get(name, 0) + 1
         if not run.known:
             part.outcomes.add(self._digest(run.trace.outcome()))
             if run.cut is not None:

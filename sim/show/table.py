@@ -73,6 +73,18 @@ def cells(report: Report) -> tuple[str, ...]:
     return _row(report, report.states is not None)[0]
 
 
+def _struck(report: Report) -> str:
+    """In how many orders each fault struck."""
+    return ", ".join(
+        f"{name} struck in {count:,} {'order' if count == 1 else 'orders'}" if count else f"{name} in none"
+        for name, count in report.struck.items()
+    )
+
+
+def _servers_of(reports: Sequence[Report], struck: str) -> str:
+    return ", ".join(report.server for report in reports if report.faults and _struck(report) == struck)
+
+
 def details(reports: Sequence[Report], *, width: int = WIDTH) -> Iterator[RenderableType]:
     """What goes under the table: the first violation in full, the others in a line each, and what the runs came to."""
     told = False
@@ -80,6 +92,8 @@ def details(reports: Sequence[Report], *, width: int = WIDTH) -> Iterator[Render
     if any(faults):
         yield Text()
         yield Text(f"Faults that could strike in one order: {'; '.join(sorted(faults))}")
+        for struck in sorted({_struck(report) for report in reports if report.faults}):
+            yield Text(f"  {struck}" if len(reports) == 1 else f"  {struck}: {_servers_of(reports, struck)}")
     for report in reports:
         if report.discovery is not None:
             yield Text()

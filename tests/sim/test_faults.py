@@ -14,6 +14,7 @@ import sim.world.active
 from sim import Faults, Scenario, Schedule, Settings, UsageError, World, always
 from sim.search.exhaustive import Exhaustive
 from sim.search.runner import Runner
+from sim.show.table import details
 from sim.world.events import Fault, HandedOver
 from sim.world.faults import NAMES
 
@@ -464,6 +465,7 @@ def test_a_report_says_which_and_a_schedule_carries_them() -> None:
     report = sim.explore("hello", server="reference", faults={"rst": 1})
     assert report.faults == {"rst": 1}
     assert report.to_json()["faults"] == {"rst": 1}
+    assert report.to_json()["struck"] == {"rst": report.runs - 1}, "all orders but the first"
     (discovery, *_) = report.discoveries
     schedule = Schedule.from_blob(discovery.blob)
     assert schedule.faults == {"rst": 1}
@@ -471,6 +473,20 @@ def test_a_report_says_which_and_a_schedule_carries_them() -> None:
     _, run = sim.replay(schedule)
     assert struck(run) == ["rst"]
     assert no_reset.check(run.trace) is not None
+
+
+def test_the_table_says_which_faults_were_explored() -> None:
+    reports = [
+        sim.explore("hello", server=server, faults={"late": 1, "refuse": 1})
+        for server in ("reference", "granian==1.4.1")
+    ]
+    one, two = (report.struck for report in reports)
+    assert (one["late"], one["refuse"]) == (0, 1), "hello has one connection, and no work for an executor"
+    page = [str(line) for line in details(reports[:1])]
+    assert "Faults that could strike in one order: refuse=1, late=1" in page
+    assert "  refuse struck in 1 order, late in none" in page
+    assert two == one
+    assert "  refuse struck in 1 order, late in none: reference, granian==1.4.1" in map(str, details(reports))
 
 
 def test_a_schedule_without_faults_prints_as_it_always_did() -> None:
