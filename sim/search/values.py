@@ -9,7 +9,6 @@ Rules for this file:
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import sys
 import types
@@ -99,7 +98,7 @@ def _dict(teller: _Teller, value: dict[Any, Any], depth: int) -> str:
 def _attributes(teller: _Teller, value: object, depth: int) -> str:
     found = list(_held(value))
     if isinstance(value, BaseException):
-        found.insert(0, ("args", value.args))
+        found.insert(0, ("args", _ARGS.__get__(value)))
     texts = [
         f"{name}={text}" for (name, _), text in zip(found, teller.each((v for _, v in found), depth), strict=False)
     ]
@@ -108,8 +107,9 @@ def _attributes(teller: _Teller, value: object, depth: int) -> str:
 
 def _held(value: object) -> Iterator[tuple[str, object]]:
     """What an object's dictionary and slots hold."""
-    with contextlib.suppress(AttributeError):
-        yield from list(object.__getattribute__(value, "__dict__").items())
+    own = next((vars(base)["__dict__"] for base in type(value).__mro__ if "__dict__" in vars(base)), None)
+    if isinstance(own, types.GetSetDescriptorType):
+        yield from list(own.__get__(value, type(value)).items())
     for base in type(value).__mro__:
         for name, slot in list(vars(base).items()):
             if isinstance(slot, types.MemberDescriptorType) and _own(base):
@@ -131,6 +131,7 @@ def _clipped(text: str) -> str:
 
 
 _PLAIN: tuple[Any, ...] = (bool, int, float, complex, str, bytes, bytearray, type(None), range, slice, itertools.count)
+_ARGS = BaseException.__dict__["args"]
 _BUILT_IN = (list, tuple, set, frozenset, dict)
 _CONTAINERS: tuple[tuple[type, Callable[[_Teller, Any, int], str]], ...] = (
     (dict, _dict),
