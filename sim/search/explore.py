@@ -9,7 +9,7 @@ import attrs
 
 from sim.errors import Divergence, UsageError
 from sim.registry import find_scenario, name_of
-from sim.search.classes import Classes
+from sim.search.both import reduced
 from sim.search.elsewhere import Elsewhere, find_anywhere, find_here, recorded_with
 from sim.search.isolation import IsolationCheck
 from sim.search.policy import POLICIES
@@ -18,7 +18,6 @@ from sim.search.report import Bound
 from sim.search.runner import Runner
 from sim.search.schedule import Schedule
 from sim.search.shrink import Shrinker
-from sim.search.states import States, knowledge_of
 from sim.search.tally import Tally
 from sim.world.watchdog import Watchdog
 
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
 
     from sim.check.scenario import Scenario
     from sim.check.subject import Subject
-    from sim.search.policy import Policy
     from sim.search.report import Report
     from sim.search.runner import Run
     from sim.world.choices import Decide
@@ -145,31 +143,12 @@ def explore(
         there = subject.explore(scenario, on_progress, **settings, check_isolation=check_isolation)
         return attrs.evolve(there, scenario=found)
     runner = Runner(found, subject, params=params, granularity=granularity, horizon=horizon, faults=faults)
-    if reductions and (runner.settings.faults or runner.settings.arrivals != "single"):
-        raise UsageError(
-            f"--reduce {','.join(reductions)} knows nothing of faults and of segments that arrive together yet. Search "
-            "without it, or without them: --faults ''."
-        )
     if reductions and entry.samples is not None:
         raise UsageError(f"--reduce {','.join(reductions)} is for a search that is exhaustive, and {search!r} is not.")
     if symmetry and "states" not in reductions:
         raise UsageError("symmetry is a way to tell states apart: it needs --reduce states.")
-    if len(reductions) > 1:
-        raise UsageError(
-            f"--reduce {','.join(reductions)}: they cannot be combined yet. Name one: classes where few steps meet, states "
-            "where connections are many and alike."
-        )
-    states = (
-        States(past=found.past, knowledge=knowledge_of(subject), symmetry=symmetry) if "states" in reductions else None
-    )
+    policy, states = reduced(lambda: entry.make(seed), reductions, found, subject, symmetry=symmetry)
     tally = Tally(runner, merging=states is not None)
-    policy: Policy
-    if "classes" in reductions:
-        policy = Classes(isolated=found.isolated)
-    elif states is not None:
-        policy = states.wrap(lambda: entry.make(seed))
-    else:
-        policy = entry.make(seed)
     isolation: IsolationCheck | None = None
 
     def play(forced: Sequence[int], decide: Decide | None = None, *, watch: Watch | None = None) -> Run:
@@ -180,12 +159,12 @@ def explore(
     started = shown = time.perf_counter()
     with runner.session(), Watchdog():
         if check_isolation:
-            if not (found.isolated and isinstance(policy, Classes)):
+            if not (found.isolated and "classes" in reductions):
                 raise UsageError(_NOTHING_DECLARED.format(found.name))
             isolation = IsolationCheck(found.name, subject.requirement, play)
         for run in policy.runs(play):
             tally.add(run)
-            if isolation is not None:
+            if isolation is not None and not run.known:
                 isolation.examine(run)
             now = time.perf_counter()
             if on_progress is not None and now - shown >= PROGRESS_EVERY:
@@ -220,13 +199,11 @@ def explore(
         states=len(states) if states is not None else None,
         blind=states.blind if states is not None else {},
     )
-    if not isinstance(policy, Classes):
-        return attrs.evolve(report, reduce=reductions) if reductions else report
     return attrs.evolve(
         report,
         reduce=reductions,
-        abandoned=policy.abandoned,
-        assumes=(ISOLATED,) if found.isolated else (),
+        abandoned=getattr(policy, "abandoned", 0),
+        assumes=(ISOLATED,) if found.isolated and "classes" in reductions else (),
         swaps=isolation.swaps if isolation is not None else None,
     )
 

@@ -376,12 +376,12 @@ class World:
         if source.name in self._encrypted:
             data = b""
         event = self.trace.record(TcpSend, source.place, source.name, target.place, str(segment), data)
+        if self.watch is not None:
+            self.watch.sent(channel, segment, together=self.settings.arrivals != "single")
         if self.striker is not None and source.name in self.striker.lost:
             channel.segments.pop()
             return
         segment.sent_by = event.seq
-        if self.watch is not None:
-            self.watch.sent(channel, segment)
         self.agenda.put(channel, segment)
 
     def _deliver_at_once(self, channel: Channel, segment: Segment) -> None:
@@ -450,8 +450,10 @@ class World:
             if self.settings.shutdown:
                 self.phase, self.settling_until = "shutting down", None
                 self._shut_down()
-        except Known:
+        except Known as exc:
             self.known = True
+            if self.failed is exc:
+                self.failed = None
         except (Exception, Interruption) as exc:
             if self.failed is not None and exc is not self.failed:
                 raise self.failed from exc

@@ -50,6 +50,7 @@ class Fingerprinter:
         self._types = Types(knowledge or Knowledge(), worlds.HANDLERS, worlds.CONSTANTS)
         self._past: Past
         self._world: World | None = None
+        self._walk: Walk | None = None
 
     @property
     def blind(self) -> Counter[str]:
@@ -67,7 +68,7 @@ class Fingerprinter:
 
     def forget(self) -> None:
         """Let go of the last world."""
-        self._world = None
+        self._world = self._walk = None
 
     def of(self, world: World) -> bytes:
         """A world's fingerprint: sixteen bytes. Its loops have to be idle, and its scene set."""
@@ -75,17 +76,26 @@ class Fingerprinter:
             self._world, self._past = world, Past(world, self._kind)
         self._past.catch_up()
         scripts = list(world.scripts.values())
-        if not self._symmetry:
-            return self._digest(world, scripts)
-        return min(self._digest(world, order) for order in self._orders(world, scripts))
+        orders = self._orders(world, scripts) if self._symmetry else [scripts]
+        digest, self._walk = min((self._digest(world, order) for order in orders), key=lambda found: found[0])
+        return digest
 
-    def _digest(self, world: World, scripts: Sequence[Fiber]) -> bytes:
+    def number(self, value: object) -> float:
+        """What the last fingerprint calls an object of its world: in worlds with one fingerprint, its counterpart's number.
+
+        Raises:
+            KeyError: it was not met.
+        """
+        assert self._walk is not None
+        return self._walk.seen[id(value)]
+
+    def _digest(self, world: World, scripts: Sequence[Fiber]) -> tuple[bytes, Walk]:
         past = self._past
         walk = Walk(world, self._types, past.of_name, past.of_wire)
         worlds.write_world(walk, world, scripts, past)
         walk.run()
         walk.put(past.rest())
-        return walk.digest()
+        return walk.digest(), walk
 
     def _orders(self, world: World, scripts: Sequence[Fiber]) -> Iterable[Sequence[Fiber]]:
         """Orders in which to write the scripts, the same for worlds that differ by an exchange of scripts alike.
