@@ -158,7 +158,9 @@ def _faults(_ctx: click.Context, _option: click.Parameter, value: str | None) ->
     "the set of outcomes, and of violated invariants that depend on outcome and causes; not how many orders violate one. "
     "states: a run ends where it comes to a state of the world that was seen. It preserves the states, the set of outcomes "
     "and of violated invariants, as far as the scenario says truly what they look at (its `past`); not how many orders "
-    "violate one, nor which is the simplest.",
+    "violate one, nor which is the simplest. "
+    "classes,states: both, and only what both preserve. With faults the same is preserved: a fault concerns everything, "
+    "and how many may still strike belongs to a state.",
 )
 @click.option(
     "--check-isolation",

@@ -9,7 +9,7 @@ import attrs
 
 from sim.errors import Divergence, UsageError
 from sim.registry import find_scenario, name_of
-from sim.search.classes import Classes
+from sim.search.both import reduced
 from sim.search.divergence import digest
 from sim.search.elsewhere import Elsewhere, find_anywhere, find_here, recorded_with
 from sim.search.frontier import Outlook
@@ -21,7 +21,6 @@ from sim.search.runner import Runner
 from sim.search.schedule import Schedule
 from sim.search.seeds import another_run
 from sim.search.shrink import shrink_all
-from sim.search.states import States, knowledge_of
 from sim.search.tally import Tally
 from sim.world.watchdog import Watchdog
 
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
 
     from sim.check.scenario import Scenario
     from sim.check.subject import Subject
-    from sim.search.policy import Policy
     from sim.search.report import Report
     from sim.search.runner import Run
 
@@ -143,23 +141,12 @@ def explore(
         found.arguments(params)
         return attrs.evolve(subject.explore(scenario, on_progress, **question.settings), scenario=found)
     runner = question.runner(found, subject)
-    states = (
-        States(past=found.past, knowledge=knowledge_of(subject), symmetry=symmetry)
-        if "states" in question.reduce
-        else None
-    )
+    policy, states = reduced(lambda: question.entry.make(seed), question.reduce, found, subject, symmetry=symmetry)
     tally = Tally(runner, merging=states is not None)
-    policy: Policy
-    if "classes" in question.reduce:
-        policy = Classes(isolated=found.isolated)
-    elif states is not None:
-        policy = states.wrap(lambda: question.entry.make(seed))
-    else:
-        policy = question.entry.make(seed)
     play = question.play(runner, states)
     isolation: IsolationCheck | None = None
     if check_isolation:
-        if not (found.isolated and isinstance(policy, Classes)):
+        if not (found.isolated and "classes" in question.reduce):
             raise UsageError(_NOTHING_DECLARED.format(found.name))
         isolation = IsolationCheck(found.name, subject.requirement, play)
     part, shrink_runs = tally.part, 0
@@ -168,7 +155,7 @@ def explore(
     with runner.session(), Watchdog():
         for run in policy.runs(play):
             tally.add(run)
-            if isolation is not None:
+            if isolation is not None and not run.known:
                 isolation.examine(run)
             now = time.perf_counter()
             if on_progress is not None and now - shown >= PROGRESS_EVERY:
@@ -194,10 +181,10 @@ def explore(
     )
     if states is not None:
         report = attrs.evolve(report, states=len(states), blind=states.blind)
-    if isinstance(policy, Classes):
+    if "classes" in question.reduce:
         report = attrs.evolve(
             report,
-            abandoned=policy.abandoned,
+            abandoned=getattr(policy, "abandoned", 0),
             assumes=(ISOLATED,) if found.isolated else (),
             swaps=isolation.swaps if isolation is not None else None,
         )

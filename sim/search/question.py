@@ -90,11 +90,6 @@ class Question:
             raise UsageError(f"{named} is for a search that is exhaustive, and {self.search!r} is not.")
         if self.symmetry and "states" not in self.reduce:
             raise UsageError("symmetry is a way to tell states apart: it needs --reduce states.")
-        if len(self.reduce) > 1:
-            raise UsageError(
-                f"{named}: they cannot be combined yet. Name one: classes where few steps meet, states where connections "
-                "are many and alike."
-            )
 
     @property
     def entry(self) -> Entry:
@@ -115,9 +110,9 @@ class Question:
         """Who runs what is asked for.
 
         Raises:
-            UsageError: the scenario does not have such parameters, or what it allows does not go with a reduction.
+            UsageError: the scenario does not have such parameters.
         """
-        runner = Runner(
+        return Runner(
             scenario,
             subject,
             params=self.params,
@@ -126,12 +121,6 @@ class Question:
             faults=self.faults,
             arrivals=self.arrivals,
         )
-        if self.reduce and (runner.settings.faults or runner.settings.arrivals != "single"):
-            raise UsageError(
-                f"--reduce {','.join(self.reduce)} knows nothing of faults and of segments that arrive together yet. Search "
-                "without it, or without them: --faults '' --arrivals single."
-            )
-        return runner
 
     def play(self, runner: Runner, states: States | None = None) -> Play:
         """What a policy plays schedules with; the states of a reduction end runs."""

@@ -1,4 +1,8 @@
-"""The reductions by name: reasons not to run a schedule, because an equivalent one is run. Each says what it preserves."""
+"""The reductions by name: reasons not to run a schedule, because an equivalent one is run. Each says what it preserves.
+
+Several together (`sim.search.both`) preserve what each of them does. Faults and segments that arrive together change
+nothing in that.
+"""
 
 from __future__ import annotations
 

@@ -183,6 +183,11 @@ class _Again:
         return self._policy.complete and not self._due
 
     @property
+    def abandoned(self) -> int:
+        """How many runs the policy broke off as repeating another one, if it does so."""
+        return getattr(self._policy, "abandoned", 0)
+
+    @property
     def _due(self) -> bool:
         return self._states.tied and not self._states.fingerprinter.ordered
 

@@ -256,7 +256,7 @@ class Agenda:
         strikes = self._striker.options(early) if self._striker is not None else ()
         width = len(early) + len(late) + contested + len(strikes)
         if world.watch is not None:
-            world.watch.decision(world, options(early, late, timer=contested))
+            world.watch.decision(world, options(early, late, timer=contested, strikes=strikes))
             if world.failed is not None:
                 raise world.failed
         pick = world.choices.choose(width, Menu(None, early, late, contested, strikes)) if width > 1 else 0
@@ -286,9 +286,9 @@ class Agenda:
             heads = [lane for lane in self.heads() if lane.segments[0].earliest <= self._clock.now]
             if not heads:
                 break
-            if watch is not None:
-                watch.decision(world, options(heads, on=world.current_name))
             strikes = self._striker.options(heads) if self._striker is not None else []
+            if watch is not None:
+                watch.decision(world, options(heads, on=world.current_name, strikes=strikes))
             menu = Menu("the loop runs on", heads, strikes=strikes)
             pick = world.choices.choose(len(heads) + 1 + len(strikes), menu)
             if pick == 0:
@@ -304,6 +304,8 @@ class Agenda:
 
     def _strike(self, strike: Strike) -> None:
         self._plan = None
+        if self._world.watch is not None:
+            self._world.watch.touch_everything()
         strike()
         self._note(str(strike))
 
@@ -348,14 +350,13 @@ class Agenda:
             post = lane.segments.popleft()
             trace.cause = trace.record(HandedOver, lane.owner, post.label).seq
             post.callback()
+            if self._world.watch is not None:
+                self._world.watch.touch(lane.owner)
         else:
-            segment = lane.segments[0]
             self._deliver(lane)
             if lane.segments and not self._single:
                 for _ in range(self._with_it(lane)):
                     self._deliver(lane)
-        if self._world.watch is not None:
-            self._world.watch.delivered(lane, None if isinstance(lane, Mailbox) else segment)
         if self._world.observer is not None:
             self._note(f"{route(lane)} {item}")
 
@@ -367,6 +368,9 @@ class Agenda:
         event = trace.record(TcpDeliver, target.label or target.address, target.name, sender, str(segment), size)
         trace.cause = event.seq
         channel.deliver()
+        if self._world.watch is not None:
+            together = self._world.settings.arrivals != "single"
+            self._world.watch.delivered(channel, segment, together=together)
 
     def _with_it(self, channel: Channel) -> int:
         """How many more segments arrive together with the one that did (rule 7)."""

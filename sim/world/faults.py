@@ -47,6 +47,7 @@ from sim.errors import UsageError
 from sim.world.clock import moment
 from sim.world.endpoint import Flag, Segment
 from sim.world.events import Fault
+from sim.world.footprint import LATE
 from sim.world.lanes import Mailbox
 
 if TYPE_CHECKING:
@@ -130,12 +131,18 @@ NAMES = tuple(field.name for field in attrs.fields(Faults) if field.name != "cut
 
 
 class Strike:
-    """One fault that may strike now."""
+    """One fault that may strike now.
 
-    __slots__ = ("_do", "_text", "name")
+    Attributes:
+        name: as in the module's table.
+        whom: on whom it falls, by a name that tells it from others in its run.
+    """
 
-    def __init__(self, name: str, text: str, do: Callable[[], None]) -> None:
+    __slots__ = ("_do", "_text", "name", "whom")
+
+    def __init__(self, name: str, whom: str, text: str, do: Callable[[], None]) -> None:
         self.name = name
+        self.whom = whom
         self._text = text
         self._do = do
 
@@ -203,11 +210,13 @@ class Striker:
         """Let a client that was stalled read on, because nothing else can happen. Whether there was one."""
         for connection in self._world.connections:
             if connection.stalled:
+                if self._world.watch is not None:
+                    self._world.watch.touch_everything()
                 self._resume(connection)
                 return True
         return False
 
-    def _strike(self, name: str, actor: str, text: str, do: Callable[[], None]) -> Strike:
+    def _strike(self, name: str, actor: str, text: str, do: Callable[[], None], *, whom: str | None = None) -> Strike:
         world = self._world
 
         def strike() -> None:
@@ -217,7 +226,7 @@ class Striker:
             trace.cause = trace.record(Fault, actor or self._somebody(), name, text).seq
             do()
 
-        return Strike(name, text, strike)
+        return Strike(name, actor if whom is None else whom, text, strike)
 
     def _somebody(self) -> str:
         return self._world.processes[0].name if self._world.processes else "world"
@@ -227,17 +236,20 @@ class Striker:
     def _on_channel(self, channel: Channel) -> Iterator[Strike]:
         segments = channel.segments
         head = segments[0]
-        source, target = channel.source.place, channel.target.place
+        source, target, whom = channel.source.place, channel.target.place, channel.source.name
         if head.flag is Flag.DATA:
             if self.left.get("cut") and len(head.data) > 1:
-                yield self._strike("cut", target, f"{head} is cut in two", lambda: self._cut(channel))
+                yield self._strike("cut", target, f"{head} is cut in two", lambda: self._cut(channel), whom=whom)
             if self.left.get("merge") and len(segments) > 1 and segments[1].flag is Flag.DATA:
-                yield self._strike("merge", target, f"{head} and {segments[1]} become one", lambda: _merge(channel))
+                both = f"{head} and {segments[1]} become one"
+                yield self._strike("merge", target, both, lambda: _merge(channel), whom=whom)
         elif head.flag is Flag.SYN and self.left.get("refuse"):
-            yield self._strike("refuse", source, "the connection is refused", lambda: _refuse(channel))
+            yield self._strike("refuse", source, "the connection is refused", lambda: _refuse(channel), whom=whom)
         if head.flag is not Flag.RST and self.left.get("delay"):
             seconds = SYN_RESENT_AFTER if head.flag is Flag.SYN else RESENT_AFTER
-            yield self._strike("delay", target, f"{head} is delayed by {seconds:g} s", lambda: _delay(channel, seconds))
+            yield self._strike(
+                "delay", target, f"{head} is delayed by {seconds:g} s", lambda: _delay(channel, seconds), whom=whom
+            )
 
     def _cut(self, channel: Channel) -> None:
         world = self._world
@@ -261,20 +273,21 @@ class Striker:
 
     def _on_connection(self, connection: Connection) -> Iterator[Strike]:
         left = self.left
-        name = connection.host.name
+        name, whom = connection.host.name, connection.name
         if connection.stalled:
-            yield Strike("stall", f"{name} reads on", lambda: self._resume(connection))
+            yield Strike("stall", whom, f"{name} reads on", lambda: self._resume(connection))
         if not connection.connected or connection.closed or connection.name in self.lost:
             return
         if left.get("stall") and not connection.stalled:
-            yield self._strike("stall", name, "stops reading", connection.stall)
+            yield self._strike("stall", name, "stops reading", connection.stall, whom=whom)
         if left.get("fin") and not connection.write_shut:
-            yield self._strike("fin", name, "sends FIN and reads on", connection.shut_write)
+            yield self._strike("fin", name, "sends FIN and reads on", connection.shut_write, whom=whom)
         if left.get("rst"):
-            yield self._strike("rst", name, "resets the connection", connection.abort)
-            yield self._strike("rst", name, "has the connection reset by the network", connection.cut_off)
+            yield self._strike("rst", name, "resets the connection", connection.abort, whom=whom)
+            yield self._strike("rst", name, "has the connection reset by the network", connection.cut_off, whom=whom)
         if left.get("lose"):
-            yield self._strike("lose", name, "is lost: the connection falls silent", lambda: self._lose(connection))
+            silence = "is lost: the connection falls silent"
+            yield self._strike("lose", name, silence, lambda: self._lose(connection), whom=whom)
 
     def _resume(self, connection: Connection) -> None:
         trace = self._world.trace
@@ -305,11 +318,15 @@ class Striker:
 
     def happens(self) -> None:
         """Something happens: what is armed counts from now on."""
+        if self.armed and self._world.watch is not None:
+            self._world.watch.touch_everything()
         for armed in self.armed:
             armed.counting = True
 
     def iterated(self, *, idle: bool) -> None:
         """A loop is at an iteration boundary, where cancellations may be due; they are, at the latest, when it is idle."""
+        if self._world.watch is not None:
+            self._world.watch.touch_everything()
         for armed in [a for a in self.armed if a.counting]:
             if armed.after <= 0 or idle:
                 self.armed.remove(armed)
@@ -322,6 +339,8 @@ class Striker:
 
     def finishes_late(self, what: str) -> bool:
         """Whether work that an executor is given is done later than at once: a choice, while there are any left."""
+        if "late" in self.left and self._world.watch is not None:
+            self._world.watch.touch(LATE)
         if not self.on or not self.left.get("late"):
             return False
         late = self._world.choices.choose(2, f"{what} is done at once | fault: later") == 1

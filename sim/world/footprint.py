@@ -24,6 +24,11 @@ Rules for this file:
    beginning of a process. Scripts' timers for one moment ring in the order in which they were set, so two steps that
    set one for the same moment meet.
 7. While the scene is set, each step touches everything: `play` may do anything when it goes on.
+8. Where segments of a direction may arrive together, a delivery looks at all that is under way there: both it and what
+   sends there touch the lane.
+9. A fault touches everything, and so does each step while a cancellation is to come, and a client that reads on.
+   Work in an executor that may be late draws on a budget, and may be so only until the last script ends: asking
+   for it touches that budget, and so does each script that runs.
 
 Random numbers are not noted. Which of them a place draws depends on who drew before; they mask frames and make keys, and
 whoever decides by them ought to be a choice.
@@ -42,11 +47,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence
 
     from sim.world.endpoint import Channel, Endpoint, Segment
+    from sim.world.faults import Strike
     from sim.world.fiber import Fiber
     from sim.world.lanes import Lane
     from sim.world.world import World
 
 KERNEL = "the kernel"
+LATE = "how much work may be late"
 
 
 class Option(NamedTuple):
@@ -162,13 +169,18 @@ class Watch:
         processes = fiber.world.processes
         if fiber.scripted:
             self.footprint.places.add(fiber.name)
+            striker = fiber.world.striker
+            if striker is not None and "late" in striker.left:
+                self.footprint.places.add(LATE)
         elif len(processes) == 1:
             self.footprint.places.add(processes[0].name)
         else:
             self.footprint.everything = True
 
-    def sent(self, channel: Channel, segment: Segment) -> None:
-        """A segment entered flight."""
+    def sent(self, channel: Channel, segment: Segment, *, together: bool) -> None:
+        """A segment entered flight, which others may arrive together with."""
+        if together:
+            self.footprint.places.add(_lane(channel))
         total = self._sent[channel] = self._sent.get(channel, 0) + len(segment.data)
         self._touch_end(channel.source)
         if segment.flag is Flag.SYN:
@@ -176,16 +188,15 @@ class Watch:
         if _limited(channel, total):
             self._touch_end(channel.target)
 
-    def delivered(self, lane: Lane, segment: Segment | None) -> None:
-        """The head of a lane has arrived."""
-        if isinstance(lane, Mailbox):
-            self.footprint.places.add(lane.owner)
-            return
-        self._touch_end(lane.target)
-        if segment is None or segment.flag is not Flag.DATA or _limited(lane, self._sent.get(lane, 0)):
-            self._touch_end(lane.source)
-        if segment is not None and segment.flag is Flag.SYN:
-            self.footprint.places.update((KERNEL, lane.target.label))
+    def delivered(self, channel: Channel, segment: Segment, *, together: bool) -> None:
+        """A segment has arrived, which others may have arrived together with."""
+        if together:
+            self.footprint.places.add(_lane(channel))
+        self._touch_end(channel.target)
+        if segment.flag is not Flag.DATA or _limited(channel, self._sent.get(channel, 0)):
+            self._touch_end(channel.source)
+        if segment.flag is Flag.SYN:
+            self.footprint.places.update((KERNEL, channel.target.label))
 
     def _touch_end(self, endpoint: Endpoint) -> None:
         if not endpoint.label:
@@ -196,13 +207,23 @@ class Watch:
             self.footprint.parts.add((endpoint.label, endpoint.name))
 
 
+def _lane(channel: Channel) -> str:
+    """What to call what is under way in one direction of a connection (rule 8)."""
+    return f"what {channel.source.place} sent on {channel.source.name}"
+
+
 def _limited(channel: Channel, total: int) -> bool:
     """Whether so many bytes, sent in all, are enough for a window or a buffer to have mattered (rule 4)."""
     return 2 * total >= min(channel.source.send_size, channel.target.receive_size)
 
 
 def options(
-    early: Sequence[Lane], late: Sequence[Lane] = (), *, timer: bool = False, on: str | None = None
+    early: Sequence[Lane],
+    late: Sequence[Lane] = (),
+    *,
+    timer: bool = False,
+    on: str | None = None,
+    strikes: Sequence[Strike] = (),
 ) -> list[Option]:
     """The options of a decision, in the order in which the agenda offers them."""
     found = [Option(("on", on), ("on", on))] if on is not None else []
@@ -210,7 +231,14 @@ def options(
     found += [_head(lane, "late") for lane in late]
     if timer:
         found.append(Option("timer", "timer"))
+    found += [Option(("fault", number), ("fault", strike.whom, str(strike))) for number, strike in enumerate(strikes)]
     return found
+
+
+def in_an_iteration(options: Sequence[Option]) -> bool:
+    """Whether these are the options of a loop that is between two iterations."""
+    first = options[0].id
+    return isinstance(first, tuple) and first[0] == "on"
 
 
 def _head(lane: Lane, how: str) -> Option:

@@ -89,8 +89,10 @@ class Running:
             if world.settings.shutdown:
                 world.phase, world.settling_until = "shutting down", None
                 self._shut_down()
-        except Known:
+        except Known as exc:
             world.known = True
+            if world.failed is exc:
+                world.failed = None
         except (Exception, Interruption) as exc:
             if world.failed is not None and exc is not world.failed:
                 raise world.failed from exc

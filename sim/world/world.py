@@ -336,12 +336,12 @@ class World:
             data = b""
         addressee = target.label or target.address
         event = self.trace.record(TcpSend, source.label or source.address, source.name, addressee, str(segment), data)
+        if self.watch is not None:
+            self.watch.sent(channel, segment, together=self.settings.arrivals != "single")
         if self.striker is not None and source.name in self.striker.lost:
             channel.segments.pop()
             return
         segment.sent_by = event.seq
-        if self.watch is not None:
-            self.watch.sent(channel, segment)
         self.agenda.put(channel, segment)
 
     def _deliver_at_once(self, channel: Channel, segment: Segment) -> None:

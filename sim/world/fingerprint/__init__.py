@@ -48,6 +48,7 @@ class Fingerprinter:
         self._types = Types(knowledge or Knowledge(), worlds.HANDLERS, worlds.CONSTANTS)
         self._past: Past
         self._world: World | None = None
+        self._walk: Walk | None = None
 
     @property
     def blind(self) -> Counter[str]:
@@ -65,7 +66,7 @@ class Fingerprinter:
 
     def forget(self) -> None:
         """Let go of the last world."""
-        self._world = None
+        self._world = self._walk = None
 
     def of(self, world: World) -> bytes:
         """A world's fingerprint: sixteen bytes. Its loops have to be idle, and its scene set."""
@@ -80,7 +81,17 @@ class Fingerprinter:
         worlds.write_world(walk, world, scripts, past)
         walk.run()
         walk.put(past.rest())
+        self._walk = walk
         return walk.digest()
+
+    def number(self, value: object) -> float:
+        """What the last fingerprint calls an object of its world: in worlds with one fingerprint, its counterpart's number.
+
+        Raises:
+            KeyError: it was not met.
+        """
+        assert self._walk is not None
+        return self._walk.seen[id(value)]
 
     def _order(self, world: World, scripts: Iterable[Fiber]) -> list[Fiber]:
         """The scripts in an order that is the same for worlds which differ by an exchange of scripts alike.

@@ -52,6 +52,8 @@ FAR = 1e8
 """Virtual seconds behind which a float is not taken for a moment."""
 BUDGET = 5_000
 """Objects that the walk from a set's member may meet."""
+COMPOUND = frozenset({tuple, MethodType})
+"""What is written as a value, of whose parts some may be objects."""
 PORTS = range(32_768, 61_000)
 PORTS_AS_TEXT = frozenset(map(str, PORTS))
 
@@ -141,7 +143,10 @@ class Walk:
         return number
 
     def _constant(self, value: Any, kind: type) -> Any:
-        """What stands for an object that is written as a value; None if it is not. Both are so from the first time on."""
+        """What stands for an object that is written as a value; None if it is not. Both are so from the first time on.
+
+        It is not for what is `COMPOUND`: `put` takes what was learnt here for objects with an identity.
+        """
         if kind not in self.types.handlers:
             self.types.learn(kind)
         constant = self._kinds[kind]
@@ -220,7 +225,7 @@ class Walk:
             elif id(member) in self.seen:
                 known.append(self.seen[id(member)])
             else:
-                value = self._constant(member, kind)
+                value = self._constant(member, kind) if kind not in COMPOUND else None
                 if value is None:
                     new.append(member)
                 else:

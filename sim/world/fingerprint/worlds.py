@@ -13,6 +13,8 @@ Rules for this file:
 4. Sockets that a loop looks at have no order while at most one of them can be ready at a time. If one has something to
    read while nobody reads it, their order is written too.
 5. Clock, trace, choices and agenda are not objects of a state. What they add is written here.
+6. With faults: what is left of them, the cancellations to come and on what tasks they may fall, how far the wall clock has
+   jumped, and each connection that a script made, because a fault may fall on one that the script has let go of.
 """
 
 from __future__ import annotations
@@ -39,6 +41,7 @@ from sim.world.world import World
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from sim.world.faults import Striker
     from sim.world.fingerprint.past import Past
     from sim.world.fingerprint.types import Handler
     from sim.world.fingerprint.walk import Walk
@@ -56,6 +59,8 @@ def write_world(walk: Walk, world: World, scripts: Sequence[Fiber], past: Past) 
     walk.put(world.shared_entropy.drawn())
     for address, listener in sorted(world.kernel.listeners.items()):
         walk.put(address, listener)
+    if world.striker is not None:
+        _write_faults(walk, world, world.striker)
     alarms = sorted((a for a in agenda._alarms if a[2].callback is not None), key=lambda a: a[:2])
     _write_timers(walk, [(walk.distance(when), alarm, True) for when, _, alarm in alarms])
     walk.unordered([lane for lane in agenda.lanes if lane.segments])
@@ -63,6 +68,19 @@ def write_world(walk: Walk, world: World, scripts: Sequence[Fiber], past: Past) 
     for process in world.processes:
         if not process.exited:
             walk.unordered(task for task in process.loop.tasks if not task.done())
+
+
+def _write_faults(walk: Walk, world: World, striker: Striker) -> None:
+    """Rule 6."""
+    walk.put(striker.on, *striker.left.items(), int(world.clock.jumped), len(striker.armed))
+    for armed in striker.armed:
+        walk.put(armed.task, armed.after, armed.counting)
+    walk.unordered((name, task) for name, task in striker.tasks.items() if not task.done())
+    walk.unordered(
+        (c, c.stalled, c.name in striker.lost, c._endpoint.inbound.in_flight, c._endpoint.outbound.in_flight)
+        for c in world.connections
+        if c.stalled or not c.closed
+    )
 
 
 # Scripts and native threads.
