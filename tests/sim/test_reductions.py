@@ -244,7 +244,7 @@ class Found(NamedTuple):
 
 
 def find(pair: Pair, **options: Any) -> Found:
-    """The outcomes of a pair, and the invariants that it breaks."""
+    """The outcomes of a pair, and the invariants that it breaks. Whatever the scenario's claims look at, outcomes are too."""
     outcomes: set[str] = set()
 
     @eventually("seen", "Every whole run is seen.")
@@ -252,7 +252,8 @@ def find(pair: Pair, **options: Any) -> Found:
         outcomes.add(repr(trace.outcome()))
 
     scenario = find_scenario(pair.scenario) if isinstance(pair.scenario, str) else pair.scenario
-    watched = attrs.evolve(scenario, invariants=(*scenario.invariants, see))
+    past = scenario.past if isinstance(scenario.past, str) else "outcome"
+    watched = attrs.evolve(scenario, invariants=(*scenario.invariants, see), past=past)
     report = explore(watched, server=pair.server, params=pair.params, granularity=pair.granularity, **options)
     assert report.complete
     return Found(outcomes, {d.invariant for d in report.discoveries}, report)
