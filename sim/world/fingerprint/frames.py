@@ -12,7 +12,9 @@ Rules for this file:
 3. Tasks and futures are what asyncio does with them: state, result, waiters in order, cancellation requests. The
    default names of tasks are left out.
 4. `f_locals` is only read for which names are bound, and it is slow. A frame that awaits holds, at one position, as many
-   values on its stack each time. So if every name was bound once, then names are bound whenever there are as many referents.
+   values on its stack each time; so if every name was bound once, all are bound whenever there are as many referents.
+   (The arguments of one call may await behind a bound method at one time and behind a plain function at another, and
+   that is one value more. A name that is bound or not there is then told from another by its value alone.)
 5. A variable that is never read again is no part of a state. Which are is not looked for; where asyncio itself leaves one
    behind that tells the order of a set, it is left out by name.
 """
