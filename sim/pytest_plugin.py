@@ -128,6 +128,7 @@ KEYWORDS = (
     "seed",
     "stop_early",
     "reduce",
+    "symmetry",
     "check_isolation",
 )
 

@@ -235,7 +235,7 @@ def test_markers_of_the_class_and_the_module_add_to_the_functions(project: Pytes
         ("holds, holds", "*its marker names 2 scenarios*"),
         (
             "holds, max_run=7",
-            "*its marker takes no max_run. It takes: servers, params, faults, search, granularity, max_runs, *",
+            "*its marker takes no max_run. It takes: servers, params, faults, search, granularity, arrivals, max_runs, *",
         ),
         ("holds, max_runs=0", "*cannot be collected: max_runs=0 is not possible. It can be: a whole number above 0."),
         ("holds, granularity='step'", "*granularity='step' is not possible. It can be: turn, iteration."),
