@@ -138,6 +138,9 @@ class Unit:
         return (self.scenario, repr(self.server), *(repr(sorted(d.items())) for d in (self.settings, self.versions)))
 
 
+FIRST_AGAIN_EVERY = 10 * RERUN_EVERY
+"""Behind so many runs a worker makes its first one again."""
+
 _bench: Bench | None = None
 """In a process that does nothing but work: where it does units."""
 _tell: Callable[[str, Progress], None] | None = None
@@ -193,7 +196,7 @@ class Bench:
         left = _work(unit, self._runner, tally)
         self._first = tally.first
         self._since += tally.part.runs
-        if self._since >= RERUN_EVERY or not left:
+        if self._since >= FIRST_AGAIN_EVERY or not left:
             self._since = 0
             tally.finish()
         return Done(tally.part, left)

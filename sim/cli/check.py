@@ -1,33 +1,23 @@
-"""The command `asgi-sim`: list, check, replay.
-
-Standard output has the result and nothing else; progress and messages go to standard error. Exit codes are part of the
-interface, and a user's mistake is one message, never a traceback: see `sim.exits`.
-
-Nothing but click is imported before a command runs: help comes at once, and an interrupt always finds its handler.
-"""
+"""`asgi-sim check`: explore a scenario on many servers."""
 
 from __future__ import annotations
 
 import contextlib
-import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from sim.cli.output import print_page, say
 from sim.errors import SimError, UsageError
-from sim.exits import EPILOG, Cli, complain
+from sim.exits import complain
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
     from concurrent.futures import Executor
-
-    from rich.console import RenderableType
 
     from sim.check.subject import Subject
     from sim.search.report import Report
-    from sim.search.runner import Run
     from sim.show.progress import ProgressView
 
 PICTURES = (".png", ".svg", ".pdf")
@@ -37,35 +27,6 @@ ARRIVALS = ("single", "merged", "any")
 REDUCTIONS = ("classes", "states")
 AT_LEAST_1 = click.IntRange(min=1)
 ABOVE_0 = click.FloatRange(min=0, min_open=True)
-WIDTH = 100
-"""Columns, where there is no terminal."""
-
-
-@click.group("asgi-sim", cls=Cli, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="asgi-sim", prog_name="asgi-sim")
-@click.option("--debug", is_flag=True, envvar="ASGI_SIM_DEBUG", help="Print tracebacks. Also: ASGI_SIM_DEBUG=1.")
-def cli(debug: bool) -> None:  # noqa: ARG001 - Cli.invoke reads it
-    """Run every order of arrival on a real or modelled ASGI server, and judge each.
-
-    \b
-    Examples:
-      asgi-sim list
-      asgi-sim check unsolicited_pong
-      asgi-sim check hello --server "uvicorn[h11,wsproto]" --server hypercorn
-      asgi-sim replay sim1.AbCd...
-    """
-    if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())
-
-
-@cli.command("list")
-def list_() -> int:
-    """List the scenarios with what they claim, and the servers."""
-    from sim.show.listing import listing
-
-    text, code = listing()
-    _print(lambda _: [text])
-    return code
 
 
 def _params(_ctx: click.Context, _option: click.Parameter, values: Sequence[str]) -> dict[str, str]:
@@ -86,7 +47,7 @@ def _faults(_ctx: click.Context, _option: click.Parameter, value: str | None) ->
     return Faults.parse(value)
 
 
-@cli.command(short_help="Run every order that a scenario allows, and judge each.")
+@click.command("check", short_help="Run every order that a scenario allows, and judge each.")
 @click.argument("scenario")
 @click.option(
     "--server",
@@ -289,7 +250,7 @@ def check(
     if as_json:
         _out_json(scenario, reports, errors)
     elif reports:
-        _print(lambda width: check_page(reports, width=width))
+        print_page(lambda width: check_page(reports, width=width))
         if drawn is not None:
             click.echo(f"\nState graph of {drawn.server}: {graph}")
     _complain_of(errors, names)
@@ -307,16 +268,12 @@ def _prepared(subjects: dict[str, Subject], errors: dict[str, SimError]) -> list
     for name, subject in subjects.items():
         try:
             if isinstance(subject, Elsewhere):
-                subject.prepare(_say)
+                subject.prepare(say)
         except SimError as exc:
             errors[name] = exc
         else:
             ready.append(portable(subject))
     return ready
-
-
-def _say(text: str) -> None:
-    click.echo(text, err=True)
 
 
 def _complain_of(errors: dict[str, SimError], names: Sequence[str]) -> None:
@@ -326,103 +283,6 @@ def _complain_of(errors: dict[str, SimError], names: Sequence[str]) -> None:
         by_message.setdefault(str(error), []).append(server)
     for message, servers in by_message.items():
         complain(message if len(servers) == len(names) > 1 else f"{', '.join(servers)}: {message}")
-
-
-@cli.command(short_help="Run one order again, in the simulator or on a real server.")
-@click.argument("blob", nargs=-1, required=True)
-@click.option(
-    "--trace", is_flag=True, help="Print the whole trace as JSON lines, and nothing else, on standard output."
-)
-@click.option("--mermaid", is_flag=True, help="Print the sequence diagram in Mermaid's language, and nothing else.")
-@click.option("--invariant", metavar="NAME", help="Which of the broken invariants to tell of. Default: the first.")
-@click.option(
-    "--any-version",
-    is_flag=True,
-    help="Try although Python, the server or a library is of another version than when the schedule was recorded.",
-)
-@click.option(
-    "--real",
-    metavar="REQ",
-    help="Replay on the real server, a process on loopback, such as granian==1.3.2, in an "
-    "environment that is made and cached for it.",
-)
-@click.option("--python", metavar="X", help="With --real: the Python to run it with, a version such as 3.10 or a path.")
-def replay(
-    blob: tuple[str, ...],
-    trace: bool,
-    mermaid: bool,
-    invariant: str | None,
-    any_version: bool,
-    real: str | None,
-    python: str | None,
-) -> int:
-    """Run the schedule BLOB again, which a check has printed: the same run, to the last byte.
-
-    The exit code is 1 if the run violates an invariant, else 0. With --real it speaks of the real server: 1 if it
-    violates the same invariants (confirmed), 0 if it does not (not reproduced).
-
-    \b
-    Examples:
-      asgi-sim replay sim1.AbCd...
-      asgi-sim replay sim1.AbCd... --trace > run.jsonl
-      asgi-sim replay sim1.AbCd... --real granian==1.3.2 --python 3.10
-    """
-    from sim.search.explore import replay as play_again
-    from sim.search.schedule import Schedule
-    from sim.show.story import find_violation
-    from sim.show.table import run_page
-
-    if python is not None and real is None:
-        raise UsageError("--python says what to run a real server with: it needs --real.")
-    if trace and mermaid:
-        raise UsageError("--trace and --mermaid both want standard output for themselves. Ask for one of them.")
-    schedule = Schedule.from_blob("".join(blob))
-    _, run = play_again(schedule, any_version=any_version, say=_say)
-    find_violation(run, invariant)
-    if trace:
-        _out_bytes(run.trace.to_jsonl())
-    elif mermaid:
-        from sim.show.sequence import diagram
-
-        _out_bytes(diagram(run, invariant).to_mermaid())
-    else:
-        _print(lambda width: run_page(schedule.scenario, schedule.server, run, invariant, width=width))
-    if real is not None:
-        return _on_real(run, real, python, invariant, quiet=trace or mermaid)
-    return 1 if run.violations else 0
-
-
-def _on_real(run: Run, requirement: str, python: str | None, invariant: str | None, *, quiet: bool) -> int:
-    from sim.registry import find_confirm
-
-    broken = [i for i, _ in run.violations if invariant in (None, i.name)]
-    if not broken:
-        raise UsageError("the run violates nothing, so there is nothing to confirm on a real server.")
-    if "application" not in run.notes:
-        raise UsageError("the scenario does not say which application it serves, so no real server can serve it.")
-    confirmation = find_confirm()(
-        run.trace,
-        run.notes["application"],
-        requirement=requirement,
-        invariants=broken,
-        python=python,
-        say=_say,
-    )
-    click.echo(confirmation.describe(), err=quiet)
-    return 1 if confirmation.confirmed else 0
-
-
-def _print(page: Callable[[int], Iterable[RenderableType]]) -> None:
-    """Print what `page` makes for a width, with colours if standard output takes them."""
-    from rich.console import Console
-
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=WIDTH)
-    with console.capture() as captured:
-        for part in page(console.width):
-            console.print(part, soft_wrap=True)
-    click.echo(captured.get(), nl=False, color=True)
 
 
 def _progress(names: Sequence[str]) -> ProgressView:
@@ -466,14 +326,3 @@ def _out_json(scenario: str, reports: Sequence[Report], errors: dict[str, SimErr
     if errors:
         answer["errors"] = [{"server": s, "error": type(e).__name__, "message": str(e)} for s, e in errors.items()]
     click.echo(json.dumps(answer, indent=2))
-
-
-def _out_bytes(text: str) -> None:
-    """Text to standard output, the same bytes wherever it goes."""
-    sys.stdout.flush()
-    sys.stdout.buffer.write(text.encode("utf-8", "backslashreplace"))
-    sys.stdout.buffer.flush()
-
-
-main: click.Command = cli
-"""The entry point."""
