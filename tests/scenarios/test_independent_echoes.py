@@ -76,10 +76,11 @@ PONGS = {"1.4.1": "violated", "1.4.2": "holds"}
 """What comes of a Ping, a Pong and a text each, by version."""
 
 
-def pongs(version: str, clients: int) -> Report:
+def pongs(version: str, clients: int, *reductions: str) -> Report:
     """All states of so many clients alike."""
     params = {"clients": clients, "pongs": True}
-    return explore("independent_echoes", server=f"granian=={version}", params=params, reduce=("states",), symmetry=True)
+    reduce = reductions or ("states",)
+    return explore("independent_echoes", server=f"granian=={version}", params=params, reduce=reduce, symmetry=True)
 
 
 def symmetric_product(one: int, clients: int) -> int:
@@ -101,7 +102,7 @@ def test_the_states_of_two_clients_with_pongs_are_decided(version: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("version", PONGS)
 def test_the_states_of_three_clients_with_pongs_are_decided(version: str) -> None:
-    one, three = pongs(version, 1), pongs(version, 3)
+    one, three = pongs(version, 1), pongs(version, 3, "classes", "states")
     assert three.complete
     assert three.verdict == PONGS[version]
     product = symmetric_product(one.states, 3)
