@@ -111,7 +111,7 @@ def explore_many(
             named = name is not None and isinstance(server, (str, Elsewhere)) and not alone
             pieces = question.cut is not None and (question.entry.shortest_first or not isinstance(subject, Elsewhere))
             if checkpoint is not None and not pieces:
-                raise UsageError(_IN_ONE_PIECE.format(subject.requirement))
+                raise UsageError(_IN_ONE_PIECE)
             if checkpoint is not None or (named and pieces):
                 searches[number] = Search(found, subject, question, str(name))
             elif named:
@@ -148,8 +148,8 @@ def explore_many(
 
 
 _IN_ONE_PIECE = (
-    "--checkpoint is for searches that can be taken to pieces, and the one on {} cannot: searches that draw, reductions, "
-    "and depth-first in another environment are done in one go. Leave it out, or search exhaustively without them."
+    "--checkpoint is for searches that can be taken to pieces, and this one cannot: searches that draw, reductions, and "
+    "depth-first in another environment are done in one go. Leave it out, or search exhaustively without them."
 )
 
 

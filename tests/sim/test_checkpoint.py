@@ -214,6 +214,13 @@ def test_what_has_no_name_has_no_checkpoint(tmp_path: Path) -> None:
         explore_many("hello", ["reference", "reference"], checkpoint=tmp_path / "it")
 
 
+def test_what_cannot_be_taken_to_pieces_has_no_checkpoint(tmp_path: Path) -> None:
+    for settings in {"search": "random"}, {"reduce": "states"}:
+        with pytest.raises(UsageError, match="is for searches that can be taken to pieces, and this one cannot"):
+            explore_many("hello", ["reference"], checkpoint=tmp_path / "it", **settings)
+    assert not (tmp_path / "it").exists()
+
+
 @pytest.mark.usefixtures("stories")
 def test_an_error_is_no_line_and_comes_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "it.checkpoint"
