@@ -101,23 +101,14 @@ def explore_many(
     at_once = (
         workers if workers is not None else workers_of(executor) if executor is not None else default_workers(None)
     )
-    alone = executor is None and at_once == 1
-    searches: dict[int, Search] = {}
-    wholes: dict[int, Whole] = {}
-    here: list[int] = []
+    work = _Work()
     for number, server in enumerate(servers):
         with told.errors_of(number):
-            subject, question = subjects[number], Question(**settings)
-            named = name is not None and isinstance(server, (str, Elsewhere)) and not alone
-            pieces = question.cut is not None and (question.entry.shortest_first or not isinstance(subject, Elsewhere))
-            if checkpoint is not None and not pieces:
-                raise UsageError(_IN_ONE_PIECE)
-            if checkpoint is not None or (named and pieces):
-                searches[number] = Search(found, subject, question, str(name))
-            elif named:
-                wholes[number] = Whole(str(name), portable(subject), settings)
-            if not named:
-                here.append(number)
+            travels = (
+                name is not None and isinstance(server, (str, Elsewhere)) and (executor is not None or at_once > 1)
+            )
+            work.add(number, found, subjects[number], settings, name, travels=travels, kept=checkpoint is not None)
+    searches = work.searches
     with contextlib.ExitStack() as stack:
         journal: checkpoints.Checkpoint | None = None
         if checkpoint is not None and searches:
@@ -130,16 +121,17 @@ def explore_many(
             journal = stack.enter_context(checkpoints.opened(Path(checkpoint)))
             journal.resume(checkpoints.identity(found, name, Question(**settings), known), known)
         spread = _Spread(told, journal, at_once)
-        away = {number: search for number, search in searches.items() if number not in here}
-        single = len(away) == 1 and not wholes and not any(search.elsewhere for search in away.values())
-        if single and (executor is None or isinstance(executor, Pool)):
-            spread.here(away, seconds=ALONE)
-        if wholes or not all(search.over for search in away.values()):
+        away = {number: search for number, search in searches.items() if number not in work.here}
+        if executor is None or isinstance(executor, Pool):
+            single = len(away) == 1 and not work.wholes and not any(search.elsewhere for search in away.values())
+            if single:
+                spread.here(away, seconds=ALONE)
+        if work.wholes or not all(search.over for search in away.values()):
             pool = executor
             if pool is None:
                 pool = stack.enter_context(worker_pool(at_once, on_progress=told.progress))
-            spread.there(away, wholes, pool)
-        for number in here:
+            spread.there(away, work.wholes, pool)
+        for number in work.here:
             if number in searches:
                 spread.here({number: searches[number]})
             else:
@@ -151,6 +143,54 @@ _IN_ONE_PIECE = (
     "--checkpoint is for searches that can be taken to pieces, and this one cannot: searches that draw, reductions, and "
     "depth-first in another environment are done in one go. Leave it out, or search exhaustively without them."
 )
+
+
+class _Work:
+    """What is to be done, by the number of the subject.
+
+    Attributes:
+        searches: those that are taken to pieces.
+        wholes: those that travel in one piece.
+        here: those of which nothing travels.
+    """
+
+    def __init__(self) -> None:
+        self.searches: dict[int, Search] = {}
+        self.wholes: dict[int, Whole] = {}
+        self.here: list[int] = []
+
+    def add(
+        self,
+        number: int,
+        scenario: Scenario,
+        subject: Subject,
+        settings: dict[str, Any],
+        name: str | None,
+        *,
+        travels: bool,
+        kept: bool,
+    ) -> None:
+        """Add a subject.
+
+        Args:
+            number: its.
+            scenario: what is explored.
+            subject: with whom.
+            settings: how.
+            name: by which a worker finds the scenario.
+            travels: whether workers do it.
+            kept: whether what is done is kept on disk.
+        """
+        question = Question(**settings)
+        pieces = question.cut is not None and (question.entry.shortest_first or not isinstance(subject, Elsewhere))
+        if kept and not pieces:
+            raise UsageError(_IN_ONE_PIECE)
+        if kept or (travels and pieces):
+            self.searches[number] = Search(scenario, subject, question, str(name))
+        elif travels:
+            self.wholes[number] = Whole(str(name), portable(subject), settings)
+        if not travels:
+            self.here.append(number)
 
 
 class _Told:
