@@ -188,6 +188,8 @@ def serve(inbox: int, outbox: int) -> None:
                 where = traceback.extract_tb(exc.__traceback__)[-1]
                 answer = ("error", SimError(f"{type(exc).__name__}: {exc} (at {where.filename}:{where.lineno})"))
             answers.send(answer)
+    if _bench is not None:
+        _bench.close()
 
 
 def _live_with(inbox: int) -> None:

@@ -249,6 +249,8 @@ def test_the_versions_shown_are_those_around_the_one_of_this_distribution():
 # From the package index.
 
 OLD = "uvicorn[h11,websockets-sansio]==0.52.0"
+BROKEN_THEN = {"uvicorn[h11,wsproto]==0.15.0": {"close-handshake"}}
+"""It stops reading while a text waits for an application, and so never sees the Close behind it if that one is deaf."""
 
 
 def command(*arguments, code):
@@ -276,8 +278,10 @@ def test_old_versions_play_whole_stories(server, beside, python):
     (hello,) = json.loads(command("check", "hello", "--server", server, *place, "--json", code=0).stdout)["subjects"]
     assert (hello["verdict"], hello["complete"]) == ("holds", True)
     story = ("check", "unsolicited_pong", "--max-runs", "60", "--json")
-    (pong,) = json.loads(command(*story, "--server", server, *place, code=0).stdout)["subjects"]
-    assert (pong["verdict"], pong["runs"]) == ("inconclusive", 60)
+    broken = BROKEN_THEN.get(server, set())
+    (pong,) = json.loads(command(*story, "--server", server, *place, code=1 if broken else 0).stdout)["subjects"]
+    assert pong["runs"] == 60
+    assert {d["invariant"] for d in pong["discoveries"]} == broken
 
 
 @pytest.mark.real

@@ -218,8 +218,10 @@ def test_many_at_once_here_and_there(monkeypatch: pytest.MonkeyPatch) -> None:
     assert portable(servers[1]) == servers[1]
 
 
-def test_a_search_there_in_many_hands_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each worker has a process there; and what they did is on the disk."""
+def test_a_search_there_in_many_hands_is_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Each worker has a process there, which ends without a word; and what they did is on the disk."""
     monkeypatch.setattr("sim.search.parallel.UNIT_SECONDS", 0.05)
     subject = elsewhere("granian==1.4.1")
     one = sim.explore("unsolicited_pong", server=subject, **THERE)
@@ -230,6 +232,7 @@ def test_a_search_there_in_many_hands_is_the_same(tmp_path: Path, monkeypatch: p
         assert (many.discoveries, many.reruns, many.subject) == (one.discoveries, one.reruns, subject)
         assert many.discoveries[0].schedule.versions == one.discoveries[0].schedule.versions
         assert len(path.read_text().splitlines()) > 2
+    assert capfd.readouterr().err == ""
 
 
 def test_progress_is_told_from_there() -> None:
