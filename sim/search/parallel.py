@@ -54,7 +54,7 @@ ALONE = 1.0
 """Real seconds for which a single search is done in this process, before it is worth it to start others."""
 LIVES = 5
 """How many workers a unit may see die, if other units come back."""
-LIVES_AT_FIRST = 2
+LIVES_AT_FIRST = 3
 """The same as long as none has come back."""
 
 
