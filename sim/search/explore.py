@@ -169,7 +169,7 @@ def explore(
             if bound is not None and not policy.complete:
                 break
         tally.finish()
-        if not policy.complete and (question.reduce or not question.entry.shortest_first):
+        if question.shrinks(finished=policy.complete):
             shrink_runs = shrink_all(runner, part, play)
     report = question.report(
         runner,

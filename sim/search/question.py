@@ -139,6 +139,10 @@ class Question:
             return Bound("max-seconds", self.max_seconds, "raise --max-seconds")
         return None
 
+    def shrinks(self, *, finished: bool) -> bool:
+        """Whether what was found has to be shrunk: it need not be what is simplest, and nothing simpler will come."""
+        return not finished and bool(self.reduce or not self.entry.shortest_first)
+
     def report(
         self, runner: Runner, part: Part, *, finished: bool, bound: Bound | None, seconds: float, shrink_runs: int = 0
     ) -> Report:

@@ -302,7 +302,7 @@ class Search:
     def report(self) -> Report:
         """The answer, when it is over and there was no error."""
         question, shrink_runs = self._question, 0
-        if not self._finished and not question.entry.shortest_first and self._part.found:
+        if self._part.found and question.shrinks(finished=self._finished):
             with self.runner.session(), Watchdog():
                 shrink_runs = shrink_all(self.runner, self._part, question.play(self.runner))
         return question.report(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 
-import attrs
 import pytest
 from wsproto import events as ws
 from wsproto.connection import ConnectionState
@@ -13,10 +12,10 @@ from wsproto.connection import ConnectionState
 import models.reference.http
 import sim
 from models.asgi import AsgiIllegal
-from models.reference import serve
 from models.reference.websocket import WebSocket
-from models.serving import ADDRESS, recorded, start
 from scenarios.applications import WORK
+
+from .broken import Broken
 
 PONG_STORY = {
     "handshake-completes",
@@ -27,27 +26,6 @@ PONG_STORY = {
     "close-handshake",
     "asgi-event-order",
 }
-
-
-@attrs.frozen
-class Broken:
-    """The reference server with something wrong between it and the application."""
-
-    wrong: object
-    requirement: str = "broken"
-    kind: str = "model"
-    versions: dict = attrs.field(factory=dict)
-
-    def serve(self, world, application):
-        app = recorded(world, application)
-
-        async def between(scope, receive, send):
-            if scope["type"] == "lifespan" and not getattr(self.wrong, "lifespan", False):
-                await app(scope, receive, send)
-            else:
-                await self.wrong(app, scope, receive, send)
-
-        return start(world, "broken", lambda: serve(between, *ADDRESS))
 
 
 def caught(scenario, wrong, **params):

@@ -10,9 +10,9 @@ import pytest
 
 import sim
 from models.asgi import AsgiSend
-from models.reference import serve
-from models.serving import ADDRESS, recorded, start
 from models.uvicorn import COMBINATIONS
+
+from .broken import Broken
 
 QUICK = (*COMBINATIONS, "hypercorn", "reference")
 pytestmark = pytest.mark.filterwarnings("ignore:remove second argument of ws_handler:DeprecationWarning")
@@ -48,28 +48,19 @@ def test_independent_clients_have_every_merge_of_their_chains_and_one_outcome(se
     assert report.outcomes == 1
 
 
-@attrs.frozen
-class Broken:
-    """The reference server, with something between it and the application."""
+def changing(change):
+    """A server's mistake: each text that comes in is changed."""
 
-    change: object
-    requirement: str = "broken"
-    kind: str = "model"
-    versions: dict = attrs.field(factory=dict)
+    async def between(app, scope, receive, send):
+        async def changed():
+            message = dict(await receive())
+            if message["type"] == "websocket.receive":
+                message["text"] = change(message["text"])
+            return message
 
-    def serve(self, world, application):
-        app = recorded(world, application)
+        await app(scope, changed, send)
 
-        async def between(scope, receive, send):
-            async def changed():
-                message = dict(await receive())
-                if message["type"] == "websocket.receive":
-                    message["text"] = self.change(message["text"])
-                return message
-
-            await app(scope, changed if scope["type"] == "websocket" else receive, send)
-
-        return start(world, "broken", lambda: serve(between, *ADDRESS))
+    return between
 
 
 @pytest.mark.parametrize(
@@ -80,7 +71,7 @@ class Broken:
     ],
 )
 def test_a_server_that_changes_messages_is_found(scenario, invariant, change):
-    report = sim.explore(scenario, server=Broken(change))
+    report = sim.explore(scenario, server=Broken(changing(change)))
     assert [d.invariant for d in report.discoveries] == [invariant]
     assert report.discovery.runs == report.runs
 
