@@ -12,6 +12,7 @@ import attrs
 
 from models.process.plan import AppStep, Plan
 from models.process.servers import Driver, records
+from sim.world.clock import Clock
 from sim.world.events import LoggedError, LoggedWarning
 from sim.world.trace import Event, Trace
 
@@ -52,11 +53,11 @@ class Seen:
 def trace_of(seen: Iterable[Seen]) -> Trace:
     """The events as a trace; its time begins with the first."""
     ordered = sorted(seen, key=lambda s: s.time)
-    now = first = ordered[0].time if ordered else 0.0
-    trace = Trace(lambda: now - first)
+    clock = Clock()
+    trace = Trace(clock)
     numbers: dict[int, int] = {}
     for event in ordered:
-        now = event.time
+        clock.now = event.time - ordered[0].time
         trace.cause = numbers.get(id(event.cause))
         numbers[id(event)] = trace.record(event.kind, event.actor, *event.fields).seq
     return trace

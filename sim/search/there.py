@@ -20,6 +20,7 @@ from sim.check.invariants import PROGRESS, Violation
 from sim.errors import SimError
 from sim.registry import find_subject
 from sim.search.schedule import python_version
+from sim.world.clock import Clock
 from sim.world.trace import Trace, jsonable
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ class PackedRun:
         from sim.search.runner import Run
 
         events = self.events
-        trace = Trace(lambda: events[-1].time if events else 0.0)
+        trace = Trace(Clock(events[-1].time if events else 0.0))
         trace.events = events
         trace.open = False
         violations: list[tuple[Invariant, Violation]] = []

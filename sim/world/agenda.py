@@ -365,7 +365,7 @@ class Agenda:
         trace, size = self._world.trace, len(segment.data)
         trace.cause = segment.sent_by
         sender = source.label or source.address
-        event = trace.record(TcpDeliver, target.label or target.address, target.name, sender, str(segment), size)
+        event = trace.record(TcpDeliver, target.label or target.address, target.name, sender, segment.label, size)
         trace.cause = event.seq
         channel.deliver()
         if self._world.watch is not None:

@@ -26,7 +26,7 @@ class Flag(enum.Enum):
 
 
 class Segment:
-    """What travels: its kind, its bytes and what the sender called it.
+    """What travels: its kind, its bytes and what the sender called it, or else what it is.
 
     `order`, `earliest`, `latest` and `sent_by` are the world's: when it entered flight, in which interval of virtual
     time it may arrive, and the trace event that sent it. The kernel reads none of them.
@@ -37,14 +37,14 @@ class Segment:
     def __init__(self, flag: Flag, data: bytes = b"", label: str = "") -> None:
         self.flag = flag
         self.data = data
-        self.label = label
+        self.label = label or (f"{len(data)} bytes" if flag is Flag.DATA else flag.value)
         self.order = 0
         self.earliest = 0.0
         self.latest = 0.0
         self.sent_by: int | None = None
 
     def __str__(self) -> str:
-        return self.label or (f"{len(self.data)} bytes" if self.flag is Flag.DATA else self.flag.value)
+        return self.label
 
 
 class Channel:

@@ -22,8 +22,8 @@ class Clock:
 
     __slots__ = ("jumped", "now")
 
-    def __init__(self) -> None:
-        self.now = 0.0
+    def __init__(self, now: float = 0.0) -> None:
+        self.now = now
         self.jumped = 0.0
         """Seconds by which the wall clock was set ahead."""
 
@@ -34,6 +34,3 @@ class Clock:
     def wall(self) -> float:
         """Seconds since the Unix epoch on the world's wall clock."""
         return EPOCH + self.now + self.jumped
-
-    def __call__(self) -> float:
-        return self.now

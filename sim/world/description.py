@@ -12,15 +12,17 @@ from typing import TYPE_CHECKING, Any
 from sim.world.options import lingers_zero
 
 if TYPE_CHECKING:
-    from sim.world.kernel import Address, Endpoint, Kernel, Listener
+    from sim.world.kernel import Address, Endpoint, Listener
+    from sim.world.selector import SimSelector
     from sim.world.unix import Node
+    from sim.world.world import World
 
 
 class Description:
     """One socket, whatever number of descriptors it has.
 
     Args:
-        kernel: where it is bound, listens and connects.
+        world: in whose kernel it is bound, listens and connects.
         family: IPv4, IPv6 or Unix.
         endpoint: its connection, if it has one from the beginning.
     """
@@ -30,18 +32,21 @@ class Description:
         "descriptors",
         "endpoint",
         "family",
-        "kernel",
         "listener",
         "node",
         "nonblocking",
         "options",
         "told",
+        "watched",
+        "world",
     )
 
-    def __init__(self, kernel: Kernel, family: real.AddressFamily, endpoint: Endpoint | None = None) -> None:
-        self.kernel = kernel
+    def __init__(self, world: World, family: real.AddressFamily, endpoint: Endpoint | None = None) -> None:
+        self.world = world
         self.family = family
         self.endpoint = endpoint
+        if endpoint is not None:
+            endpoint.watcher = self.changed
         self.listener: Listener | None = None
         self.address: Address | None = None
         self.node: Node | None = None
@@ -52,6 +57,14 @@ class Description:
         self.nonblocking = False
         """O_NONBLOCK."""
         self.descriptors = 1
+        self.watched: list[tuple[SimSelector, int]] = []
+        """The descriptors that selectors watch."""
+
+    def changed(self) -> None:
+        """Note that its readiness may have changed."""
+        self.world.touched += 1
+        for selector, fd in self.watched:
+            selector.suspects[fd] = None
 
     def release(self) -> None:
         """One descriptor less; with the last one it is closed."""
@@ -63,6 +76,6 @@ class Description:
         if self.listener is not None:
             self.listener.close()
         if self.address is not None:
-            self.kernel.bound.discard(self.address)
+            self.world.kernel.bound.discard(self.address)
         if self.node is not None:
-            self.kernel.paths.released(self.node)
+            self.world.kernel.paths.released(self.node)

@@ -168,16 +168,12 @@ class Process:
 
     def _finish_tasks(self) -> None:
         """As `asyncio.run` does: cancel what is left, let it end, close asynchronous generators."""
-        tasks = self._pending()
+        tasks = _in_order(asyncio.all_tasks(self.loop))
         for task in tasks:
             task.cancel()
         self._iterate(LAST_ITERATIONS, lambda: all(task.done() for task in tasks))
         generators = self.loop.create_task(self.loop.shutdown_asyncgens())
         self._iterate(LAST_ITERATIONS, generators.done)
-
-    def _pending(self) -> list[asyncio.Task[Any]]:
-        tasks = [task for task in asyncio.all_tasks(self.loop) if not task.done()]
-        return sorted(tasks, key=hash) if len(tasks) > 1 else tasks
 
     def _iterate(self, times: int, enough: Callable[[], bool] | None = None) -> None:
         for _ in range(times):
@@ -191,22 +187,30 @@ class Process:
             sock.close()
 
     def _unwind(self) -> None:
-        for transport in list(self.loop._transports.values()):  # type: ignore[attr-defined]
-            with contextlib.suppress(Exception):
-                transport.abort()
-        self._iterate(1)
-        for _ in range(LAST_CANCELLATIONS):
-            tasks = self._pending()
-            if not tasks:
-                break
-            for task in tasks:
-                task.cancel()
-            self._iterate(10, lambda tasks=tasks: all(task.done() for task in tasks))  # type: ignore[misc]
-        for task in self._pending():
-            abandon(task)
-        self._finish_tasks()
-        self._iterate(2)
-        self.loop.close()
+        """Most processes leave nothing; where one does, its tasks get to run their `finally` blocks."""
+        loop = self.loop
+        transports = list(loop._transports.values())  # type: ignore[attr-defined]
+        if transports or not all(task.done() for task in loop.tasks):
+            for transport in transports:
+                with contextlib.suppress(Exception):
+                    transport.abort()
+            self._iterate(1)
+            for _ in range(LAST_CANCELLATIONS):
+                tasks = _in_order(asyncio.all_tasks(loop))
+                if not tasks:
+                    break
+                for task in tasks:
+                    task.cancel()
+                self._iterate(10, lambda tasks=tasks: all(task.done() for task in tasks))  # type: ignore[misc]
+            for task in _in_order(asyncio.all_tasks(loop)):
+                abandon(task)
+            self._finish_tasks()
+            self._iterate(2)
+        loop.close()
+
+
+def _in_order(tasks: set[asyncio.Task[Any]]) -> list[asyncio.Task[Any]]:
+    return sorted(tasks, key=hash) if len(tasks) > 1 else list(tasks)
 
 
 blame.edge(Process.run_until_idle)

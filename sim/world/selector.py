@@ -20,10 +20,8 @@ from typing import TYPE_CHECKING, Any
 from sim.world.clock import moment
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
 
-    from sim.world.endpoint import Endpoint
-    from sim.world.listener import Listener
     from sim.world.loop import SimLoop
     from sim.world.sockets import SimSocket
     from sim.world.world import World
@@ -45,12 +43,9 @@ class SimSelector(selectors.BaseSelector):
         self._keys: dict[int, selectors.SelectorKey] = {}
         self._socks: dict[int, SimSocket] = {}
         self._map = _Map(self)
-        self._looked_at = -1
-        """How often readiness had changed anywhere in the world when the sockets were last looked at."""
-        self._found: list[int] = []
-        """Those that were ready then; while nothing changes, no other can be."""
-        self._quiet: dict[int, tuple[Endpoint | Listener, int]] = {}
-        """By descriptor that is only read from, and was found not to be ready: its end, and when that last became so."""
+        self.suspects: dict[int, None] = {}
+        """The descriptors that were ready when they were last looked at, or of which something has changed since. No
+        other is ready."""
         self._exact = self._moment = 0.0
         self.spins = 0
         """Iterations since the loop was last idle."""
@@ -74,18 +69,18 @@ class SimSelector(selectors.BaseSelector):
         fd = self.lookup(fileobj)
         if fd in self._keys:
             raise KeyError(f"{fileobj!r} (FD {fd}) is already registered")
-        self._socks[fd] = self._world.socket_of(fd)
+        sock = self._socks[fd] = self._world.socket_of(fd)
+        sock._file.watched.append((self, fd))
         key = self._keys[fd] = selectors.SelectorKey(fileobj, fd, events, data)
-        self._quiet.pop(fd, None)
-        self._looked_at = -1
+        self.suspects[fd] = None
         return key
 
     def unregister(self, fileobj: Any) -> selectors.SelectorKey:
         fd = self.lookup(fileobj)
         if fd not in self._keys:
             raise KeyError(f"{fileobj!r} is not registered")
-        del self._socks[fd]
-        self._quiet.pop(fd, None)
+        self._socks.pop(fd)._file.watched.remove((self, fd))
+        self.suspects.pop(fd, None)
         return self._keys.pop(fd)
 
     def modify(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
@@ -93,13 +88,8 @@ class SimSelector(selectors.BaseSelector):
         if fd not in self._keys:
             raise KeyError(f"{fileobj!r} is not registered")
         key = self._keys[fd] = selectors.SelectorKey(self._keys[fd].fileobj, fd, events, data)
-        self.look_again()
+        self.suspects[fd] = None
         return key
-
-    def look_again(self) -> None:
-        """Forget what was found not to be ready."""
-        self._quiet.clear()
-        self._looked_at = -1
 
     def get_key(self, fileobj: Any) -> selectors.SelectorKey:
         key: selectors.SelectorKey | None = self._map.get(fileobj)
@@ -111,7 +101,7 @@ class SimSelector(selectors.BaseSelector):
         return self._map
 
     def close(self) -> None:
-        self._quiet.clear()
+        self.suspects.clear()
         self._keys.clear()
         self._socks.clear()
 
@@ -126,8 +116,8 @@ class SimSelector(selectors.BaseSelector):
                 self.loop.note_ties()
             if (agenda.iterating and agenda.lanes) or self.spins > LIVELOCK_ITERATIONS:
                 agenda.iteration(self.spins)
-            return self._ready() if self._found or self._looked_at != self._world.touched else _NOTHING
-        if self._found or self._looked_at != self._world.touched:
+            return self._ready() if self.suspects else _NOTHING
+        if self.suspects:
             ready = self._ready()
             if ready:
                 self.spins += 1
@@ -148,7 +138,7 @@ class SimSelector(selectors.BaseSelector):
             self.loop.idle_until = until
             if self.go_on is not None and self.go_on():
                 self.spins = 1
-                return self._ready() if self._found or self._looked_at != self._world.touched else _NOTHING
+                return self._ready() if self.suspects else _NOTHING
             self.loop.stop()
         return _NOTHING
 
@@ -163,30 +153,17 @@ class SimSelector(selectors.BaseSelector):
 
     def _ready(self) -> list[tuple[selectors.SelectorKey, int]]:
         ready = []
-        quiet, keys = self._quiet, self._keys
-        touched = self._world.touched
-        candidates: Iterable[int] = keys if touched != self._looked_at else self._found
-        for fd in candidates:
-            if fd in quiet:
-                source, woken = quiet[fd]
-                if source.woken == woken:
-                    continue
-            key = keys.get(fd)
-            if key is None:
-                continue
-            sock = self._socks[fd]
+        suspects = self.suspects
+        for fd in tuple(suspects):
+            key, sock = self._keys[fd], self._socks[fd]
             wanted = key.events
             events = _READ if wanted & _READ and sock.readable() else 0
             if wanted & _WRITE and sock.writable():
                 events |= _WRITE
             if events:
                 ready.append((key, events))
-            elif wanted == _READ:
-                end = sock._file.endpoint or sock._file.listener
-                if end is not None:
-                    quiet[fd] = end, end.woken
-        self._looked_at = touched
-        self._found = [key.fd for key, _ in ready]
+            else:
+                del suspects[fd]
         if len(ready) > 1:
             ready.sort(key=lambda one: self._socks[one[0].fd].woken)
         return ready

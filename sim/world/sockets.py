@@ -69,7 +69,7 @@ class SimSocket:
         self._world = world
         self.owner = world.process if world.processes else None
         """The process that has it."""
-        self._file = file if file is not None else Description(world.kernel, self.family)
+        self._file = file if file is not None else Description(world, self.family)
         if kind & real.SOCK_NONBLOCK:
             self._timeout = 0.0
             self._file.nonblocking = True
@@ -96,7 +96,7 @@ class SimSocket:
         self._world.drop_fd(self._fd)
         self._fd = -1
         self._file.release()
-        self._world.touch()
+        self._world.touched += 1
 
     def detach(self) -> int:
         """Give the descriptor up without closing it; `socket.socket(fileno=...)` takes it over."""
@@ -153,6 +153,7 @@ class SimSocket:
     def setsockopt(self, level: int, option: int, value: Any, optlen: int | None = None) -> None:
         self._alive()
         options.set_option(self._world, self._file, level, option, value)
+        self._file.changed()
 
     def getsockopt(self, level: int, option: int, buflen: int = 0) -> Any:
         self._alive()
@@ -219,7 +220,7 @@ class SimSocket:
                 file.address = kernel.bind(unbound(file))
             file.listener = kernel.listen(file.address, backlog)
         file.listener.label = self._world.current_name
-        file.listener.watcher = self._world.touch
+        file.listener.watcher = file.changed
         options.size(file)
 
     def accept(self) -> tuple[SimSocket, Any]:
@@ -231,8 +232,7 @@ class SimSocket:
             endpoint = listener.accept()
         except BlockingIOError:
             raise self._would_block("accept") from None
-        endpoint.watcher = self._world.touch
-        file = Description(self._world.kernel, self.family, endpoint)
+        file = Description(self._world, self.family, endpoint)
         file.options = dict(self._file.options)
         return SimSocket(self._world, self.family, self.type, self.proto, file=file), self._name_of_peer(endpoint)
 
@@ -265,7 +265,7 @@ class SimSocket:
             host = {ANY: "127.0.0.1", ANY_6: "::1"}.get(host, host)
             local = file.address or kernel.ephemeral("::1" if ":" in host else "127.0.0.1")
             file.endpoint = kernel.connect(local, (host, port))
-        file.endpoint.watcher = self._world.touch
+        file.endpoint.watcher = file.changed
         options.size(file)
         return 0 if file.told else errno.EINPROGRESS
 
@@ -293,9 +293,7 @@ class SimSocket:
             endpoint.shut_read()
         if how != real.SHUT_RD:
             endpoint.shut_write()
-        self._world.touch()
-        if self.owner is not None:
-            self.owner.loop.selector.look_again()
+        self._file.changed()
 
     # Bytes.
 
@@ -388,13 +386,10 @@ class SimSocket:
 
 def socketpair(world: World) -> tuple[SimSocket, SimSocket]:
     """Two connected sockets between which bytes take no time: an event loop's way to wake itself."""
-    one, two = (Description(world.kernel, real.AF_UNIX, endpoint) for endpoint in world.kernel.pair())
-    for file in (one, two):
-        if file.endpoint is not None:
-            file.endpoint.watcher = world.touch
+    one, two = world.kernel.pair()
     return (
-        SimSocket(world, real.AF_UNIX, real.SOCK_STREAM, file=one),
-        SimSocket(world, real.AF_UNIX, real.SOCK_STREAM, file=two),
+        SimSocket(world, real.AF_UNIX, real.SOCK_STREAM, file=Description(world, real.AF_UNIX, one)),
+        SimSocket(world, real.AF_UNIX, real.SOCK_STREAM, file=Description(world, real.AF_UNIX, two)),
     )
 
 

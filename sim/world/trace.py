@@ -19,7 +19,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 import attrs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
+
+    from sim.world.clock import Clock
 
 E = TypeVar("E", bound="Event")
 
@@ -102,10 +104,10 @@ _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 class Trace:
     """The events of one run, in the order in which they happened."""
 
-    __slots__ = ("_now", "cause", "counted", "events", "open")
+    __slots__ = ("_clock", "cause", "counted", "events", "open")
 
-    def __init__(self, now: Callable[[], float]) -> None:
-        self._now = now
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
         self.events: list[Event] = []
         self.cause: int | None = None
         self.counted: set[str] = set()
@@ -114,7 +116,7 @@ class Trace:
 
     def record(self, kind: type[E], actor: str, *fields: Any) -> E:
         """Add an event of type `kind`; its cause is what the world is doing now. Returns it."""
-        event = kind(len(self.events), self._now(), self.cause, actor, *fields)
+        event = kind(len(self.events), self._clock.now, self.cause, actor, *fields)
         if self.open:
             self.events.append(event)
         return event

@@ -19,7 +19,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
-import functools
 import gc
 import logging
 import sys
@@ -73,7 +72,7 @@ class World:
         self.choices = choices if choices is not None else Choices()
         self.settings = settings if settings is not None else Settings()
         self.clock = Clock()
-        self.trace = Trace(functools.partial(getattr, self.clock, "now"))
+        self.trace = Trace(self.clock)
         self.entropy = self.shared_entropy = Entropy(self.settings.seed)
         """What is drawn from now: a script's own while it runs, else what the processes share."""
         self.kernel = Kernel(self._in_flight)
@@ -115,6 +114,7 @@ class World:
         self.notes: dict[str, Any] = {}
         """What a scenario or a subject wants to be known of this run afterwards."""
         self.touched = 0
+        """How often some socket's readiness may have changed."""
         self._fds: dict[int, SimSocket] = {}
         self._next_fd = FIRST_FD
         self._encrypted: set[str] = set()
@@ -220,10 +220,6 @@ class World:
         return (*((name, describe()) for name, describe in self.probes.items()), ("in flight", flying or "nothing"))
 
     # What the parts of a world use.
-
-    def touch(self) -> None:
-        """Note that some socket's readiness may have changed."""
-        self.touched += 1
 
     def new_fd(self, sock: SimSocket) -> int:
         """A descriptor for a new socket."""
@@ -335,7 +331,7 @@ class World:
         if source.name in self._encrypted:
             data = b""
         addressee = target.label or target.address
-        event = self.trace.record(TcpSend, source.label or source.address, source.name, addressee, str(segment), data)
+        event = self.trace.record(TcpSend, source.label or source.address, source.name, addressee, segment.label, data)
         if self.watch is not None:
             self.watch.sent(channel, segment, together=self.settings.arrivals != "single")
         if self.striker is not None and source.name in self.striker.lost:
@@ -351,9 +347,9 @@ class World:
             return
         trace, size = self.trace, len(segment.data)
         cause = trace.cause
-        sent = trace.record(TcpSend, source.place, source.name, target.place, str(segment), segment.data)
+        sent = trace.record(TcpSend, source.place, source.name, target.place, segment.label, segment.data)
         trace.cause = sent.seq
-        trace.record(TcpDeliver, target.place, target.name, source.place, str(segment), size)
+        trace.record(TcpDeliver, target.place, target.name, source.place, segment.label, size)
         channel.deliver()
         trace.cause = cause
 

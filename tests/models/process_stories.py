@@ -21,6 +21,7 @@ from models.asgi import (
 from models.http1 import HttpRequest, HttpResponse
 from models.websocket import WsClose, WsHandshake, WsPing, WsPong, WsText, pong, text
 from sim.check.invariants import Violation, always, eventually
+from sim.world.clock import Clock
 from sim.world.events import Logged, TcpClosed, TcpDeliver, TcpSend
 from sim.world.trace import Event, Trace
 
@@ -38,8 +39,8 @@ class Story:
 
     def __init__(self, actor: str = "websocket 1") -> None:
         self.actor = actor
-        self.now = 0.0
-        self.trace = Trace(lambda: self.now)
+        self.clock = Clock()
+        self.trace = Trace(self.clock)
         self.wire = wsproto.WSConnection(wsproto.ConnectionType.CLIENT)
         self.flying: list[TcpSend] = []
 
@@ -124,7 +125,7 @@ def error_later() -> Trace:
     """A Pong and a text arrive while the application is busy; then it calls receive()."""
     story = Story().opens()
     story.delivers(pong(b"hb"), text("hi"))
-    story.now += 0.2
+    story.clock.now += 0.2
     story.app(AsgiReceive)
     return story.dies()
 
@@ -134,7 +135,7 @@ def cancelled(*messages: Any) -> Story:
     story = Story().opens()
     story.app(AsgiReceive)
     story.delivers(*messages)
-    story.now += 0.15
+    story.clock.now += 0.15
     story.app(AsgiReceiveCancelled)
     return story
 
@@ -154,7 +155,7 @@ def deaf() -> Trace:
     """A Pong arrives for an application that never receives again."""
     story = Story().opens()
     story.delivers(pong(b"hb"))
-    story.now += 0.1
+    story.clock.now += 0.1
     story.sends({"type": "websocket.send", "text": "tick"})
     story.hears(WsText, "tick")
     story.app(AppReturned)

@@ -11,6 +11,7 @@ import pytest
 
 from models.asgi import Recorder
 from models.asgi.events import AsgiReceived, AsgiSend, brief
+from sim.world.clock import Clock
 from sim.world.trace import Trace
 
 CONNECT = {"type": "websocket.connect"}
@@ -22,7 +23,7 @@ class Book:
     """Where a recorder writes, in a test without a world."""
 
     def __init__(self):
-        self.trace = Trace(lambda: 0.0)
+        self.trace = Trace(Clock())
 
     def __iter__(self):
         return (

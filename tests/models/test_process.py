@@ -31,6 +31,7 @@ from models.process.reality import first_disorder
 from models.websocket import WsBinary, WsClose, WsFragment, WsGarbage, WsHandshake, WsPing, WsPong, WsText
 from sim.check.invariants import Violation, always
 from sim.errors import StartupError, UsageError
+from sim.world.clock import Clock
 from sim.world.events import LoggedError, LoggedWarning, TcpClosed, TcpDeliver, TcpSend
 from sim.world.trace import Trace
 
@@ -548,7 +549,7 @@ def test_a_run_that_spoke_tls_is_not_replayed():
 
 def test_a_run_in_which_nothing_happened_is_not_replayed():
     with pytest.raises(UsageError, match="nothing to replay"):
-        confirm(Trace(lambda: 0.0), ECHO, requirement="granian==1.3.2", invariants=[no_flow_error])
+        confirm(Trace(Clock()), ECHO, requirement="granian==1.3.2", invariants=[no_flow_error])
 
 
 # Environments.

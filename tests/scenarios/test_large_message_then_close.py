@@ -9,6 +9,7 @@ from models.asgi import AsgiSend
 from models.uvicorn import COMBINATIONS
 from models.websocket import WsBinary, WsClose, WsText
 from sim.registry import find_scenario
+from sim.world.clock import Clock
 from sim.world.events import TcpClosed
 from sim.world.trace import Trace
 
@@ -45,7 +46,7 @@ def test_without_a_word_of_the_client_nothing_is_lost():
 
 
 def trace(*sent, got=()):
-    made = Trace(lambda: 0.0)
+    made = Trace(Clock())
     for message in sent:
         made.record(AsgiSend, "websocket 1", {"type": "websocket.send", "bytes": message})
     made.record(AsgiSend, "websocket 1", {"type": "websocket.close", "code": 1000})

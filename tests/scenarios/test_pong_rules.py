@@ -20,6 +20,7 @@ from models.asgi import (
 from models.websocket import WsBinary, WsClose, WsHandshake, WsPong, WsText
 from scenarios import pong_rules as rules
 from sim import Trace
+from sim.world.clock import Clock
 from sim.world.events import LoggedError, LoggedWarning, TcpDeliver, TcpSend
 
 FLOW = ("RuntimeError", "ASGI flow error")
@@ -29,7 +30,7 @@ class Tape:
     """Writes a trace by hand."""
 
     def __init__(self):
-        self.trace = Trace(lambda: 0.0)
+        self.trace = Trace(Clock())
         self._in_flight = []
 
     def record(self, kind, actor, *fields, cause=None):
@@ -376,7 +377,7 @@ class Counting(Trace):
 
 def test_the_invariants_look_at_each_event_of_a_long_trace_a_few_times_only():
     tape = Tape()
-    tape.trace = Counting(lambda: 0.0)
+    tape.trace = Counting(Clock())
     tape.trace.looked = 0
     tape.opens()
     for number in itertools.count():

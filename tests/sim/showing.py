@@ -18,6 +18,7 @@ from models.asgi import (
 from models.websocket import WsClose, WsHandshake, WsPong, WsText
 from sim import Invariant, Trace, Violation
 from sim.search.runner import Run
+from sim.world.clock import Clock
 from sim.world.events import LoggedWarning, TcpClosed, TcpDeliver, TcpSend
 
 if TYPE_CHECKING:
@@ -32,8 +33,8 @@ class Tape:
     """Records a trace by hand; time passes when it is told to."""
 
     def __init__(self) -> None:
-        self.now = 0.0
-        self.trace = Trace(lambda: self.now)
+        self.clock = Clock()
+        self.trace = Trace(self.clock)
 
     def record(self, kind: type[Event], actor: str, *fields: Any, cause: Event | None = None) -> Event:
         self.trace.cause = cause.seq if cause is not None else None
@@ -89,11 +90,11 @@ def pong_run(*, first: str = "Pong", text: str = "hello", error: tuple[str, str]
         pong = tape.client(WsPong, b"", "Pong", accepted)
     waiting = tape.record(AsgiReceive, APP, cause=accepted)
     if first != "Pong":
-        tape.now = 0.02
+        tape.clock.now = 0.02
         arrived = tape.deliver(message)
         tape.record(AsgiReceived, APP, {"type": "websocket.receive", "text": text}, cause=arrived)
         tape.record(AsgiReceive, APP, cause=waiting)
-    tape.now = 0.05
+    tape.clock.now = 0.05
     arrived = tape.deliver(pong)
     tape.record(LoggedWarning, SERVER, "WARNING", "_granian", "Unsupported message Pong([])", None, cause=arrived)
     failed = tape.record(AsgiReceiveFailed, APP, *error, cause=arrived)

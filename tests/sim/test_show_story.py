@@ -11,6 +11,7 @@ from models.websocket import WsPong, WsText
 from sim import Trace, UsageError, Violation
 from sim.show.reading import plain, read, span
 from sim.show.story import MAX_LINES, WIDTH, tell
+from sim.world.clock import Clock
 
 from .showing import APP, CLIENT, ECHOED, NO_FLOW_ERROR, SERVER, Tape, check_golden, pong_run
 
@@ -88,12 +89,12 @@ def test_unknown_invariant_lists_those_that_the_run_breaks() -> None:
 
 def test_times_are_shown_where_they_change_and_count_from_the_beginning() -> None:
     tape = Tape()
-    tape.now = 7.0
+    tape.clock.now = 7.0
     tape.opened()
-    tape.now = 7.25
+    tape.clock.now = 7.25
     tape.record(AsgiReceive, APP)
     tape.record(AsgiReceiveCancelled, APP)
-    tape.now = 3_607.0
+    tape.clock.now = 3_607.0
     tape.record(AppReturned, APP)
     assert [time for time, _, _ in tell(tape.run()).rows() if time] == ["0 ms", "250 ms", "60 min"]
 
@@ -102,7 +103,7 @@ def long_run(laps: int) -> Tape:
     tape = Tape()
     accepted = tape.opened()
     for lap in range(laps):
-        tape.now = float(lap)
+        tape.clock.now = float(lap)
         tape.deliver(tape.client(WsText, str(lap), f"text '{lap}'", accepted))
         tape.record(AsgiSend, APP, {"type": "websocket.send", "text": str(lap)})
     return tape
@@ -175,7 +176,7 @@ def test_spans(seconds: float, text: str) -> None:
 def test_an_empty_trace_has_an_empty_story() -> None:
     tape = Tape()
     assert str(tell(tape.run())) == ""
-    assert read(Trace(lambda: 0.0)).events == ()
+    assert read(Trace(Clock())).events == ()
 
 
 def test_who_takes_part() -> None:

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sim.world.clock import Clock
 from sim.world.trace import Event, Trace, jsonable, without_addresses
 
 
@@ -32,9 +33,11 @@ class Thought(Event):
 
 
 def test_events_are_numbered_and_timed() -> None:
-    now = iter([0.0, 1.5])
-    trace = Trace(lambda: next(now))
-    one, two = trace.record(Said, "a", "x"), trace.record(Said, "b", "y", True)
+    clock = Clock()
+    trace = Trace(clock)
+    one = trace.record(Said, "a", "x")
+    clock.now = 1.5
+    two = trace.record(Said, "b", "y", True)
     assert (one.seq, one.time, one.actor, one.words, one.loud) == (0, 0.0, "a", "x", False)
     assert (two.seq, two.time, two.actor, two.words, two.loud) == (1, 1.5, "b", "y", True)
     assert list(trace) == [one, two]
@@ -42,7 +45,7 @@ def test_events_are_numbered_and_timed() -> None:
 
 
 def test_the_cause_is_what_the_world_is_doing() -> None:
-    trace = Trace(float)
+    trace = Trace(Clock())
     first = trace.record(Said, "a", "x")
     trace.cause = first.seq
     assert first.cause is None
@@ -50,7 +53,7 @@ def test_the_cause_is_what_the_world_is_doing() -> None:
 
 
 def test_a_closed_trace_records_nothing() -> None:
-    trace = Trace(float)
+    trace = Trace(Clock())
     trace.record(Said, "a", "x")
     trace.open = False
     assert trace.record(Said, "a", "y").words == "y"
@@ -58,7 +61,7 @@ def test_a_closed_trace_records_nothing() -> None:
 
 
 def test_of_selects_types() -> None:
-    trace = Trace(float)
+    trace = Trace(Clock())
     said, thought = trace.record(Said, "a", "x"), trace.record(Thought, "a", "y")
     assert list(trace.of(Said)) == [said]
     assert list(trace.of(Thought)) == [thought]
@@ -67,17 +70,17 @@ def test_of_selects_types() -> None:
 
 
 def test_fields_leave_out_what_every_event_has() -> None:
-    assert Trace(float).record(Said, "a", "x", True).fields() == {"words": "x", "loud": True}
+    assert Trace(Clock()).record(Said, "a", "x", True).fields() == {"words": "x", "loud": True}
 
 
 def test_an_event_reads_as_a_line() -> None:
-    trace = Trace(lambda: 1.25)
+    trace = Trace(Clock(1.25))
     assert str(trace.record(Thought, "a", "deep")) == "    1.250000  a              thinks deep"
     assert trace.record(Said, "a", "x").describe() == "app.said words='x' loud=False"
 
 
 def test_a_line_of_json() -> None:
-    trace = Trace(lambda: 0.1 + 0.2)
+    trace = Trace(Clock(0.1 + 0.2))
     trace.record(Said, "a", b"\xff\x00", True)
     trace.cause = 0
     trace.record(Thought, "b", "x")
@@ -126,7 +129,7 @@ def test_an_address_is_no_part_of_a_trace() -> None:
 
 
 def test_lone_surrogates_survive_as_json_escapes() -> None:
-    trace = Trace(float)
+    trace = Trace(Clock())
     trace.record(Said, "a", "\udcff and é")
     line = trace.to_jsonl()
     line.encode()
@@ -134,7 +137,7 @@ def test_lone_surrogates_survive_as_json_escapes() -> None:
 
 
 def test_characters_that_end_a_line_elsewhere_are_escaped() -> None:
-    trace = Trace(float)
+    trace = Trace(Clock())
     trace.record(Said, "a", "a\x85b\u2028c\u2029d\ne")
     (line,) = trace.to_jsonl().splitlines()
     assert json.loads(line)["words"] == "a\x85b\u2028c\u2029d\ne"
@@ -149,7 +152,7 @@ json_values = st.recursive(
 
 @given(json_values)
 def test_whatever_is_recorded_becomes_one_line_of_strict_json(value: Any) -> None:
-    trace = Trace(float)
+    trace = Trace(Clock())
     trace.record(Said, "a", value)
     text = trace.to_jsonl()
     assert text.endswith("\n")
@@ -159,7 +162,7 @@ def test_whatever_is_recorded_becomes_one_line_of_strict_json(value: Any) -> Non
 
 def test_an_outcome_has_no_times_and_no_interleaving() -> None:
     def outcome(*said: tuple[str, str], at: float = 0.0) -> tuple[object, ...]:
-        trace = Trace(lambda: at)
+        trace = Trace(Clock(at))
         for actor, words in said:
             trace.record(Said, actor, words)
             trace.cause = trace.record(Thought, actor, words).seq
@@ -171,7 +174,7 @@ def test_an_outcome_has_no_times_and_no_interleaving() -> None:
 
 
 def test_only_what_is_observable_belongs_to_the_outcome() -> None:
-    trace = Trace(float)
+    trace = Trace(Clock())
     trace.record(Thought, "a", "x")
     assert trace.outcome() == ()
     trace.record(Said, "a", "x")
@@ -186,7 +189,7 @@ class Served(Said):
 
 def test_which_of_several_alike_began_first_is_no_part_of_an_outcome() -> None:
     def outcome(*said: tuple[str, str]) -> tuple[object, ...]:
-        trace = Trace(float)
+        trace = Trace(Clock())
         for actor, words in said:
             trace.record(Served, actor, words)
         return trace.outcome()

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 from sim.world.agenda import Agenda
 from sim.world.choices import Choices
 from sim.world.clock import Clock
+from sim.world.description import Description
 from sim.world.endpoint import Channel, Endpoint, Segment
 from sim.world.entropy import Entropy
 from sim.world.fiber import Fiber
@@ -244,5 +245,5 @@ HANDLERS: dict[type, Handler] = {
     Host: _host,
 }
 CONSTANTS: dict[type, Callable[[Any], Any]] = dict.fromkeys(
-    (World, Trace, Choices, Agenda, Clock, Kernel, Entropy, SimSelector), _nothing
+    (World, Trace, Choices, Agenda, Clock, Kernel, Entropy, SimSelector, Description), _nothing
 )
