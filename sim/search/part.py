@@ -20,8 +20,6 @@ import attrs
 from sim.world.trace import without_addresses
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from sim.check.invariants import Violation
     from sim.search.runner import Rank, Run
 
@@ -179,31 +177,34 @@ def _bests(records: Mapping[str, Any]) -> dict[str, Best]:
 
 def digest(outcome: object) -> bytes:
     """A few bytes that stand for an outcome: the same for equal ones, in every process."""
-    return blake2b("".join(_spelled(outcome)).encode("utf-8", "surrogatepass"), digest_size=DIGEST_BYTES).digest()
+    return blake2b(_spelled(outcome).encode("utf-8", "surrogatepass"), digest_size=DIGEST_BYTES).digest()
 
 
-def _spelled(value: object) -> Iterable[str]:
+def _spelled(value: object) -> str:
     """A value in a form that depends neither on hash seeds nor on addresses."""
-    if isinstance(value, (tuple, list)):
-        yield "("
+    parts: list[str] = []
+    _spell(value, parts)
+    return "".join(parts)
+
+
+def _spell(value: object, parts: list[str]) -> None:
+    kind = type(value)
+    if kind is str or kind in _PLAIN:
+        text = repr(value)
+        parts.append(without_addresses(text) if " at 0x" in text else text)
+    elif isinstance(value, (tuple, list)):
+        parts.append("(")
         for item in value:
-            yield from _spelled(item)
-            yield ","
-        yield ")"
+            _spell(item, parts)
+            parts.append(",")
+        parts.append(")")
     elif isinstance(value, (set, frozenset)):
-        yield "{"
-        yield from sorted("".join(_spelled(item)) for item in value)
-        yield "}"
+        parts += "{", *sorted(map(_spelled, value)), "}"
     elif isinstance(value, Mapping):
-        yield from _spelled({(key, _Spelled("".join(_spelled(item)))) for key, item in value.items()})
+        parts += "{", *sorted(f"({_spelled(key)},{_spelled(item)},)" for key, item in value.items()), "}"
     else:
-        yield without_addresses(repr(value))
+        parts.append(without_addresses(repr(value)))
 
 
-class _Spelled(str):
-    """Text that is spelled already."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return str(self)
+_PLAIN = frozenset({int, bool, float, bytes, type(None)})
+"""Types that hold nothing, beside text."""

@@ -33,9 +33,7 @@ from __future__ import annotations
 
 import heapq
 from itertools import takewhile
-from typing import TYPE_CHECKING
-
-import attrs
+from typing import TYPE_CHECKING, TypeAlias
 
 from sim.errors import Stuck
 from sim.world.clock import moment
@@ -63,14 +61,8 @@ class Known(Exception):  # noqa: N818 - no error
     """Ends a run whose continuation is known (`World.lookout`)."""
 
 
-@attrs.define(eq=False, slots=True)
-class _Plan:
-    """What was decided to happen next: a fault, the head of a lane, or (None) the next timer; and when."""
-
-    lane: Lane | None
-    item: Item | None
-    when: float
-    strike: Strike | None = None
+_Plan: TypeAlias = "tuple[Lane | None, Item | None, float]"
+"""What was decided to happen next: the head of a lane, or (None) the next timer; and when."""
 
 
 class Agenda:
@@ -152,14 +144,22 @@ class Agenda:
         """Virtual time of the next alarm or loop timer that is no tick; infinity if there is none."""
         nearest = self.next_alarm() if self._alarms else INFINITY
         for process in self._world.processes:
-            loop = process.loop
-            if loop._timers and not process.exited and process.parked is None:
+            if not process.exited and process.parked is None:
+                loop = process.loop
                 timer = loop.next_timer()
                 if timer < nearest:
                     nearest, self._timer_of = timer, process.name
                 if loop.fired > self._last_event:
                     self._last_event = loop.fired
         return nearest
+
+    def _next_tick(self) -> float:
+        """Virtual time of the next timer of any kind that a loop waits for; infinity if there is none."""
+        tick = INFINITY
+        for process in self._world.processes:
+            if process.loop.idle_until < tick and not process.exited and process.parked is None:
+                tick = process.loop.idle_until
+        return tick
 
     def allow_leaps(self, limit: float) -> None:
         """Let a loop leap to `limit` at the most, to the next alarm, or to the end of a quiet time.
@@ -175,40 +175,38 @@ class Agenda:
 
     def advance(self, limit: float) -> bool:
         """Let one thing happen. False if nothing can before `limit`, or at all."""
-        timer = self.next_timer()
-        tick = INFINITY
-        for process in self._world.processes:
-            if process.loop.idle_until < tick and not process.exited and process.parked is None:
-                tick = process.loop.idle_until
+        timer, tick = self.next_timer(), self._next_tick()
         plan = self._plan
         if plan is None or not self._possible(plan, timer):
             plan = self._decide(timer, limit)
-            if plan.strike is not None:
-                self._strike(plan.strike)
+            if plan is None:
                 return True
-        self._plan = plan
-        upcoming = plan.when if plan.when < tick else tick
-        if upcoming == INFINITY or upcoming > limit:
+        lane, _, when = plan
+        if when > tick:
+            when = tick
+        if when == INFINITY or when > limit:
+            self._plan = plan
             return self._somebody_resumes()
-        if plan.lane is None and timer == INFINITY and tick > self._last_event + QUIET_SECONDS:
+        if lane is None and timer == INFINITY and tick > self._last_event + QUIET_SECONDS:
+            self._plan = plan
             return self._somebody_resumes()
-        if tick < plan.when:
-            self._move_to(tick)
+        self._move_to(when)
+        if tick < plan[2]:
+            self._plan = plan
             return True
-        self._move_to(plan.when)
-        self._last_event = self._clock.now
         self._plan = None
-        if plan.lane is not None:
-            self._happen(plan.lane)
+        if lane is not None:
+            self._happen(lane)
         else:
             self._ring()
         return True
 
     def _move_to(self, when: float) -> None:
-        if when > self._clock.now:
-            self._clock.now = when
-        if self._clock.now > self._events_at:
-            self._events_at = self._clock.now
+        clock = self._clock
+        if when > clock.now:
+            clock.now = when
+        if clock.now > self._events_at:
+            self._events_at = clock.now
             self._events_now = 0
         self._events_now += 1
         if self._events_now > LIVELOCK_EVENTS:
@@ -222,37 +220,34 @@ class Agenda:
 
     def _possible(self, plan: _Plan, timer: float) -> bool:
         """Whether what was decided can still happen, after the ticks that came first."""
+        lane, item, when = plan
         deadline = _deadline(self.heads())
-        if plan.lane is None:
-            return timer == plan.when < INFINITY and timer <= deadline
-        segments = plan.lane.segments
-        return bool(segments) and segments[0] is plan.item and plan.when <= min(timer, deadline)
+        if lane is None:
+            return timer == when < INFINITY and timer <= deadline
+        segments = lane.segments
+        return bool(segments) and segments[0] is item and when <= min(timer, deadline)
 
-    def _decide(self, timer: float, limit: float) -> _Plan:
-        """What happens next, where nothing is decided yet: rules 1 to 3."""
-        world = self._world
+    def _decide(self, timer: float, limit: float) -> _Plan | None:
+        """What happens next, where nothing is decided yet: rules 1 to 3. None: a fault has struck."""
+        world, now = self._world, self._clock.now
         if world.lookout is not None and world.phase != "setting the scene" and world.lookout(world):
             raise Known
         heads = self.heads()
         if not heads and (self._striker is None or timer > limit):
-            return _Plan(None, None, timer)
-        now = self._clock.now
+            return None, None, timer
         deadline = _deadline(heads)
-        if len(heads) == 1 and self._striker is None and world.watch is None and timer > min(deadline, limit):
-            earliest = heads[0].segments[0].earliest
-            if earliest > min(deadline, limit):
-                return _Plan(None, None, INFINITY)
-            return _Plan(heads[0], heads[0].segments[0], earliest if earliest > now else now)
-        reach = min(deadline, timer, limit)
+        contested = timer < INFINITY and timer <= deadline and timer <= limit
+        reach = timer if contested else min(deadline, limit)
+        if len(heads) == 1 and not contested and self._striker is None and world.watch is None:
+            item = heads[0].segments[0]
+            if item.earliest <= reach:
+                return heads[0], item, item.earliest if item.earliest > now else now
         early = [lane for lane in heads if lane.segments[0].earliest <= reach]
-        contested = timer <= deadline and timer <= limit
-        late = (
-            [lane for lane in early if timer > max(now, lane.segments[0].earliest) and not scripted(lane)]
-            if contested and timer < self.next_alarm()
-            else []
-        )
         if not early and not contested:
-            return _Plan(None, None, INFINITY)
+            return None, None, INFINITY
+        late: list[Lane] = []
+        if contested and timer > now and not (self._alarms and timer >= self.next_alarm()):
+            late = [lane for lane in early if timer > lane.segments[0].earliest and not scripted(lane)]
         strikes = self._striker.options(early) if self._striker is not None else ()
         width = len(early) + len(late) + contested + len(strikes)
         if world.watch is not None:
@@ -260,15 +255,17 @@ class Agenda:
             if world.failed is not None:
                 raise world.failed
         pick = world.choices.choose(width, Menu(None, early, late, contested, strikes)) if width > 1 else 0
-        if strikes and pick >= width - len(strikes):
-            return _Plan(None, None, now, strikes[pick - width])
         if pick < len(early):
-            lane = early[pick]
-            return _Plan(lane, lane.segments[0], max(now, lane.segments[0].earliest))
-        if pick < len(early) + len(late):
-            lane = late[pick - len(early)]
-            return _Plan(lane, lane.segments[0], timer)
-        return _Plan(None, None, timer)
+            item = early[pick].segments[0]
+            return early[pick], item, item.earliest if item.earliest > now else now
+        pick -= len(early)
+        if pick < len(late):
+            return late[pick], late[pick].segments[0], timer
+        pick -= len(late)
+        if pick < contested:
+            return None, None, timer
+        self._strike(strikes[pick - contested])
+        return None
 
     def iteration(self, spins: int) -> None:
         """An iteration boundary of a loop that has callbacks to run, the `spins`-th since it was idle."""
@@ -319,6 +316,7 @@ class Agenda:
 
     def _ring(self) -> None:
         """Fire the timer whose time has come: a script's here; a loop's when it next iterates."""
+        self._last_event = self._clock.now
         world = self._world
         world.trace.cause = None
         if self._striker is not None:
@@ -343,34 +341,39 @@ class Agenda:
         if self._striker is not None:
             self._striker.happens()
         self._last_event = self._clock.now
-        trace = self._world.trace
+        world = self._world
         item = lane.segments[0]
-        trace.cause = item.sent_by
         if isinstance(lane, Mailbox):
+            trace = world.trace
+            trace.cause = item.sent_by
             post = lane.segments.popleft()
             trace.cause = trace.record(HandedOver, lane.owner, post.label).seq
             post.callback()
-            if self._world.watch is not None:
-                self._world.watch.touch(lane.owner)
+            if world.watch is not None:
+                world.watch.touch(lane.owner)
         else:
             self._deliver(lane)
             if lane.segments and not self._single:
                 for _ in range(self._with_it(lane)):
                     self._deliver(lane)
-        if self._world.observer is not None:
+        if world.observer is not None:
             self._note(f"{route(lane)} {item}")
 
     def _deliver(self, channel: Channel) -> None:
         source, target, segment = channel.source, channel.target, channel.segments[0]
-        trace, size = self._world.trace, len(segment.data)
+        trace, watch = self._world.trace, self._world.watch
         trace.cause = segment.sent_by
-        sender = source.label or source.address
-        event = trace.record(TcpDeliver, target.label or target.address, target.name, sender, segment.label, size)
-        trace.cause = event.seq
+        trace.cause = trace.record(
+            TcpDeliver,
+            target.label or target.address,
+            target.name,
+            source.label or source.address,
+            segment.label,
+            len(segment.data),
+        ).seq
         channel.deliver()
-        if self._world.watch is not None:
-            together = self._world.settings.arrivals != "single"
-            self._world.watch.delivered(channel, segment, together=together)
+        if watch is not None:
+            watch.delivered(channel, segment, together=not self._single)
 
     def _with_it(self, channel: Channel) -> int:
         """How many more segments arrive together with the one that did (rule 7)."""

@@ -7,6 +7,7 @@ A channel is first in, first out. Whoever calls `deliver` decides when its oldes
 from __future__ import annotations
 
 import enum
+import functools
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,11 @@ class Flag(enum.Enum):
     """Both directions are given up; only Unix sockets tell this from FIN (`sim.world.unix`)."""
 
 
+@functools.lru_cache(maxsize=1_000)
+def _size(count: int) -> str:
+    return f"{count} bytes"
+
+
 class Segment:
     """What travels: its kind, its bytes and what the sender called it, or else what it is.
 
@@ -37,7 +43,7 @@ class Segment:
     def __init__(self, flag: Flag, data: bytes = b"", label: str = "") -> None:
         self.flag = flag
         self.data = data
-        self.label = label or (f"{len(data)} bytes" if flag is Flag.DATA else flag.value)
+        self.label = label or (_size(len(data)) if flag is Flag.DATA else flag.value)
         self.order = 0
         self.earliest = 0.0
         self.latest = 0.0

@@ -173,10 +173,15 @@ class Endpoint:
         if room <= 0:
             raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
         taken = bytes(data[:room])
-        self.send_buffer.append((taken, label))
-        self.queued += len(taken)
-        self._transmit()
-        return len(taken)
+        size = len(taken)
+        peer = self.outbound.target
+        if not self.queued and size <= MSS and size <= peer.receive_size - peer.unread - self.outbound.in_flight:
+            self.kernel.put_in_flight(self.outbound, Segment(Flag.DATA, taken, label))
+        else:
+            self.send_buffer.append((taken, label))
+            self.queued += size
+            self._transmit()
+        return size
 
     def receive(self, limit: int, *, peek: bool = False) -> bytes:
         """At most `limit` bytes from the receive buffer; b"" at end of file.

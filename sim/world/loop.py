@@ -10,7 +10,7 @@ overridden, and each for a reason that is written there.
 Rules for this file:
 
 1. No private attribute of asyncio is written; `_transports` is read at the end of a process, to abort what is open,
-   and `_scheduled` where somebody wants to know of timers that are due at one moment.
+   and `_scheduled` for the next timer and for timers that are due at one moment.
 2. A timer is a choice against deliveries unless it is a *tick*: an `asyncio.sleep` in a coroutine that the subject's
    adapter names (uvicorn's poll of its own flags every 0.1 s). Ticks really run; they are not choices.
 3. `run_in_executor` runs the function at once, in this thread: one of the orders that a thread pool allows. The fault
@@ -26,7 +26,7 @@ import logging
 import sys
 import weakref
 from heapq import heappop, heappush
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from sim.world.clock import MONOTONIC, moment
 from sim.world.selector import SimSelector
@@ -56,71 +56,61 @@ class SimTask(asyncio.Task[Any]):
 
 
 class SimLoop(asyncio.SelectorEventLoop):
-    """A world's event loop.
+    """A world's event loop, all of whose timers are choices.
 
     Args:
         world: whose clock and sockets it uses.
-        ticks: ids of the code objects whose timers are not choices (rule 2).
     """
 
-    def __init__(self, world: World, ticks: frozenset[int] = frozenset()) -> None:
+    ticking: ClassVar[bool] = False
+    """Whether some of its timers may be ticks."""
+
+    def __init__(self, world: World) -> None:
         self._world = world
         self._clock = world.clock
-        self._ticks = ticks
-        self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
-        """Those that are choices, with when they are due by the loop's time; what has fired lies there until it is met."""
         self._next_timer = (0.0, 0.0)
-        """The first of these when it was last asked for, by the loop's time and by virtual time."""
-        self._timers_set = 0
+        """The first timer when it was last asked for, by the loop's time and by virtual time."""
         self._tasks_made = 0
-        self.tasks: weakref.WeakSet[asyncio.Task[Any]] = weakref.WeakSet()
-        """The tasks that it made. `asyncio.all_tasks` goes through those of every loop that was not collected yet."""
+        self._made: list[weakref.ref[asyncio.Task[Any]]] = []
+        """The tasks that it made, oldest first; some may be gone."""
+        self._sweep_at = 1_000
+        """How many there may be before those that are gone are left out."""
         self.selector = SimSelector(world)
         self.selector.loop = self
         self.idle_until = _INFINITY
         """Virtual time of the next timer of any kind, as of when the loop went idle."""
         self.fired = 0.0
-        """Virtual time of the last timer that was a choice and has fired, as far as `next_timer` was asked."""
+        """Virtual time of the last timer that was a choice and has fired, as far as is known."""
         super().__init__(self.selector)
 
     def time(self) -> float:
         return MONOTONIC + self._clock.now
 
-    def call_at(  # type: ignore[override]
-        self, when: float, callback: Callable[..., object], *args: Any, context: Any = None
-    ) -> asyncio.TimerHandle:
-        """Also remember the timer, if it is a choice.
-
-        Where `asyncio.sleep` sets a timer, the stack is: this method, `call_later`, `sleep`, the coroutine. Only that
-        one frame is looked at, because making a frame object costs as much as setting a timer.
-        """
-        handle = _stock_call_at(self, when, callback, *args, context=context)
-        if self._ticks:
-            try:
-                if id(_getframe(3).f_code) in self._ticks:
-                    return handle
-            except ValueError:
-                pass
-        self._timers_set += 1
-        heappush(self._timers, (when, self._timers_set, handle))
-        return handle
+    @property
+    def timers(self) -> list[asyncio.TimerHandle]:
+        """Those of its timers that are choices and have not fired, in no order; some may be cancelled."""
+        timers: list[asyncio.TimerHandle] = self._scheduled  # type: ignore[attr-defined]
+        return timers
 
     def next_timer(self) -> float:
         """Virtual time of the next timer that is a choice; infinity if there is none."""
-        timers = self._timers
+        timers: list[asyncio.TimerHandle] = self._scheduled  # type: ignore[attr-defined]
         if not timers:
             return _INFINITY
-        due = self.time() + _RESOLUTION
-        while timers:
-            when, _, handle = timers[0]
-            if not handle.cancelled():
-                if when >= due:
-                    if self._next_timer[0] != when:
-                        self._next_timer = when, moment(when - MONOTONIC)
-                    return self._next_timer[1]
-                self.fired = moment(when - MONOTONIC)
-            heappop(timers)
-        return _INFINITY
+        due = MONOTONIC + self._clock.now + _RESOLUTION
+        when = timers[0].when()
+        if timers[0].cancelled() or when < due:
+            times = [t for timer in timers if (t := timer.when()) >= due and not timer.cancelled()]
+            if not times:
+                return _INFINITY
+            when = min(times)
+        return self._in_virtual_time(when)
+
+    def _in_virtual_time(self, when: float) -> float:
+        """A moment of the loop's time; it is mostly that of the last call, and rounding costs."""
+        if self._next_timer[0] != when:
+            self._next_timer = when, moment(when - MONOTONIC)
+        return self._next_timer[1]
 
     def note_ties(self) -> None:
         """Tell the world if timers are about to fire that are due at one moment."""
@@ -140,10 +130,6 @@ class SimLoop(asyncio.SelectorEventLoop):
         self.stop()
         self.run_forever()
 
-    def close(self) -> None:
-        super().close()
-        self._timers.clear()
-
     def create_task(self, coro: Any, **kwargs: Any) -> asyncio.Task[Any]:
         """As stock, with a `SimTask` (rule 4). A task factory that the program sets has its way."""
         if self.get_task_factory() is not None:
@@ -153,8 +139,19 @@ class SimLoop(asyncio.SelectorEventLoop):
         else:
             self._tasks_made += 1
             task = SimTask(self._tasks_made, coro, loop=self, **kwargs)
-        self.tasks.add(task)
+        self._made.append(weakref.ref(task))
+        if len(self._made) > self._sweep_at:
+            self._made = [ref for ref in self._made if ref() is not None]
+            self._sweep_at = 2 * len(self._made) + 1_000
         return task
+
+    @property
+    def tasks(self) -> list[asyncio.Task[Any]]:
+        """Those of the tasks that it made that are still there, oldest first.
+
+        `asyncio.all_tasks` goes through the tasks of every loop that was not collected yet.
+        """
+        return [task for ref in self._made if (task := ref()) is not None]
 
     def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:  # type: ignore[override]
         """Run it now (rule 3), seeing no running loop, as in a thread of a pool."""
@@ -213,6 +210,64 @@ class SimLoop(asyncio.SelectorEventLoop):
         """asyncio's own report, without object addresses, which differ from run to run."""
         message = context.get("message") or "Unhandled exception in event loop"
         _asyncio_logger.error(message, exc_info=context.get("exception"))
+
+
+class TickingLoop(SimLoop):
+    """The event loop of a process some of whose timers are ticks.
+
+    Args:
+        world: see `SimLoop`.
+        ticks: ids of the code objects whose timers are not choices (rule 2).
+    """
+
+    ticking = True
+
+    def __init__(self, world: World, ticks: frozenset[int]) -> None:
+        self._ticks = ticks
+        self._chosen: list[tuple[float, int, asyncio.TimerHandle]] = []
+        """A heap of those that are choices, by the loop's time; what has fired lies there until it is met."""
+        self._timers_set = 0
+        super().__init__(world)
+
+    @property
+    def timers(self) -> list[asyncio.TimerHandle]:
+        return [handle for _, _, handle in self._chosen]
+
+    def call_at(  # type: ignore[override]
+        self, when: float, callback: Callable[..., object], *args: Any, context: Any = None
+    ) -> asyncio.TimerHandle:
+        """Also remember the timer, if it is a choice.
+
+        Where `asyncio.sleep` sets a timer, the stack is: this method, `call_later`, `sleep`, the coroutine. Only that
+        one frame is looked at, because making a frame object costs as much as setting a timer.
+        """
+        handle = _stock_call_at(self, when, callback, *args, context=context)
+        try:
+            if id(_getframe(3).f_code) in self._ticks:
+                return handle
+        except ValueError:
+            pass
+        self._timers_set += 1
+        heappush(self._chosen, (when, self._timers_set, handle))
+        return handle
+
+    def next_timer(self) -> float:
+        timers = self._chosen
+        if not timers:
+            return _INFINITY
+        due = MONOTONIC + self._clock.now + _RESOLUTION
+        while timers:
+            when, _, handle = timers[0]
+            if not handle.cancelled():
+                if when >= due:
+                    return self._in_virtual_time(when)
+                self.fired = moment(when - MONOTONIC)
+            heappop(timers)
+        return _INFINITY
+
+    def close(self) -> None:
+        super().close()
+        self._chosen.clear()
 
 
 _NO_CHILDREN = "A real process cannot live on a virtual clock: replace it by something the scenario provides."

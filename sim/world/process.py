@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from sim.errors import StartupError
 from sim.world import blame
 from sim.world.abandon import abandon
-from sim.world.loop import SimLoop
+from sim.world.loop import SimLoop, TickingLoop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -66,7 +66,7 @@ class Process:
         self.stopping = False
         self.turning = False
         """Whether its own code runs just now."""
-        self.loop = SimLoop(world, ticks)
+        self.loop = TickingLoop(world, ticks) if ticks else SimLoop(world)
         self.main: asyncio.Task[Any] = self.loop.create_task(main())
         self.main.add_done_callback(self._ended)
 

@@ -46,7 +46,7 @@ class Running:
         self._world = world
         self._agenda = world.agenda
         settings = world.settings
-        self.in_select = settings.granularity == "turn" and not settings.faults
+        self.in_select = settings.granularity == "turn" and world.striker is None
         """Whether the loop of a process that is alone goes on, and things happen inside its `select()`."""
         self._waiting: Fiber | None = None
         self._process: Process

@@ -132,6 +132,8 @@ class SimSelector(selectors.BaseSelector):
         until = self._until(timeout)
         if until < agenda.leap_limit and not agenda.lanes:
             self._clock.now = until
+            if not self.loop.ticking:
+                self.loop.fired = until
             if self._world.lookout is not None:
                 self.loop.note_ties()
         else:
@@ -157,9 +159,12 @@ class SimSelector(selectors.BaseSelector):
         for fd in tuple(suspects):
             key, sock = self._keys[fd], self._socks[fd]
             wanted = key.events
-            events = _READ if wanted & _READ and sock.readable() else 0
-            if wanted & _WRITE and sock.writable():
-                events |= _WRITE
+            if wanted == _READ:
+                events = wanted if sock.readable() else 0
+            else:
+                events = _READ if wanted & _READ and sock.readable() else 0
+                if sock.writable():
+                    events |= wanted & _WRITE
             if events:
                 ready.append((key, events))
             else:

@@ -8,6 +8,8 @@ from sim.errors import UsageError
 from sim.world.agenda import INFINITY
 from sim.world.faults import Faults
 
+NO_FAULTS = Faults()
+
 
 @attrs.frozen
 class Settings:
@@ -31,7 +33,7 @@ class Settings:
     settle: float = 1.0
     shutdown: bool = False
     seed: int = 0
-    faults: Faults = attrs.field(factory=Faults)
+    faults: Faults = NO_FAULTS
 
     @granularity.validator
     def _known(self, _attribute: object, value: str) -> None:

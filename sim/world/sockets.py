@@ -30,7 +30,10 @@ if TYPE_CHECKING:
     from sim.world.kernel import Endpoint
     from sim.world.world import World
 
-_FAMILIES = (real.AF_INET, real.AF_INET6, real.AF_UNIX)
+_FAMILIES = {-1: real.AF_INET, real.AF_INET: real.AF_INET, real.AF_INET6: real.AF_INET6, real.AF_UNIX: real.AF_UNIX}
+_KINDS: dict[int, real.SocketKind] = {real.SOCK_STREAM: real.SOCK_STREAM}
+_HOW = real.SOCK_NONBLOCK | real.SOCK_CLOEXEC
+"""What may be asked of a new socket beside its kind."""
 _PEEK = int(real.MSG_PEEK)
 
 
@@ -57,11 +60,11 @@ class SimSocket:
         if fileno is not None:
             held: SimSocket = world.socket_of(fileno)
             file, family = held._file, held._file.family
-        self.family = real.AddressFamily(real.AF_INET if family == -1 else family)
         kind = real.SOCK_STREAM if type == -1 else type
-        self.type = real.SocketKind(kind & ~(real.SOCK_NONBLOCK | real.SOCK_CLOEXEC))
-        self.proto = real.IPPROTO_TCP if proto in (-1, 0) and self.family != real.AF_UNIX else max(proto, 0)
-        if self.type != real.SOCK_STREAM or self.family not in _FAMILIES:
+        self.family = _FAMILIES.get(family) or real.AddressFamily(family)
+        self.type = _KINDS.get(kind) or real.SocketKind(kind & ~_HOW)
+        self.proto = real.IPPROTO_TCP if proto in (-1, 0) and family != real.AF_UNIX else max(proto, 0)
+        if self.type is not real.SOCK_STREAM or family not in _FAMILIES:
             raise world.refuse(
                 f"a socket of family {self.family.name} and type {self.type.name} was asked for inside a world. "
                 "Only TCP and Unix streams are simulated: switch the protocol that needs it off (QUIC, statsd, ...)."
@@ -70,7 +73,7 @@ class SimSocket:
         self.owner = world.process if world.processes else None
         """The process that has it."""
         self._file = file if file is not None else Description(world, self.family)
-        if kind & real.SOCK_NONBLOCK:
+        if kind != real.SOCK_STREAM and kind & real.SOCK_NONBLOCK:
             self._timeout = 0.0
             self._file.nonblocking = True
         if fileno is None:
@@ -373,7 +376,8 @@ class SimSocket:
 
     def readable(self) -> bool:
         """Whether reading or accepting would not block."""
-        source = self._file.endpoint or self._file.listener
+        file = self._file
+        source = file.endpoint or file.listener
         return self._fd != -1 and (source is None or source.readable)
 
     def writable(self) -> bool:

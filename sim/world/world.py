@@ -326,12 +326,18 @@ class World:
         segment.earliest = moment(now + low) if low else now
         segment.latest = moment(now + high) if high < INFINITY else INFINITY
         data = segment.data
-        if data[:2] == TLS_HANDSHAKE:
+        if data.startswith(TLS_HANDSHAKE):
             self._encrypted.add(source.name)
-        if source.name in self._encrypted:
+        if self._encrypted and source.name in self._encrypted:
             data = b""
-        addressee = target.label or target.address
-        event = self.trace.record(TcpSend, source.label or source.address, source.name, addressee, segment.label, data)
+        event = self.trace.record(
+            TcpSend,
+            source.label or source.address,
+            source.name,
+            target.label or target.address,
+            segment.label,
+            data,
+        )
         if self.watch is not None:
             self.watch.sent(channel, segment, together=self.settings.arrivals != "single")
         if self.striker is not None and source.name in self.striker.lost:

@@ -32,7 +32,7 @@ from sim.world.fiber import Fiber
 from sim.world.host import Host
 from sim.world.kernel import Kernel, Listener
 from sim.world.lanes import Alarm, Mailbox, Post
-from sim.world.loop import SimLoop
+from sim.world.loop import SimLoop, TickingLoop
 from sim.world.process import Process
 from sim.world.selector import SimSelector
 from sim.world.sockets import SimSocket
@@ -184,7 +184,7 @@ def _process(walk: Walk, process: Process) -> None:
 def _loop(walk: Walk, loop: SimLoop) -> None:
     private: Any = loop
     walk.put(tuple(private._ready), private._exception_handler, private._task_factory)
-    chosen = {id(handle) for _, _, handle in loop._timers}
+    chosen = {id(handle) for handle in loop.timers}
     live = [handle for handle in private._scheduled if not handle.cancelled()]
     live.sort(key=lambda handle: handle._when)
     timers = [(handle._when, handle, id(handle) in chosen) for handle in live]
@@ -242,6 +242,7 @@ HANDLERS: dict[type, Handler] = {
     SimSocket: _socket,
     Process: _process,
     SimLoop: _loop,
+    TickingLoop: _loop,
     Host: _host,
 }
 CONSTANTS: dict[type, Callable[[Any], Any]] = dict.fromkeys(
