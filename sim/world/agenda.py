@@ -202,11 +202,11 @@ class Agenda:
         return True
 
     def _move_to(self, when: float) -> None:
-        clock = self._clock
-        if when > clock.now:
-            clock.now = when
-        if clock.now > self._events_at:
-            self._events_at = clock.now
+        now = self._clock.now
+        if when > now:
+            self._clock.now = now = when
+        if now != self._events_at:
+            self._events_at = now
             self._events_now = 0
         self._events_now += 1
         if self._events_now > LIVELOCK_EVENTS:
@@ -221,7 +221,7 @@ class Agenda:
     def _possible(self, plan: _Plan, timer: float) -> bool:
         """Whether what was decided can still happen, after the ticks that came first."""
         lane, item, when = plan
-        deadline = _deadline(self.heads())
+        deadline = min((head.segments[0].latest for head in self.heads()), default=INFINITY)
         if lane is None:
             return timer == when < INFINITY and timer <= deadline
         segments = lane.segments
@@ -235,7 +235,11 @@ class Agenda:
         heads = self.heads()
         if not heads and (self._striker is None or timer > limit):
             return None, None, timer
-        deadline = _deadline(heads)
+        deadline = INFINITY
+        for lane in heads:
+            latest = lane.segments[0].latest
+            if latest < deadline:
+                deadline = latest
         contested = timer < INFINITY and timer <= deadline and timer <= limit
         reach = timer if contested else min(deadline, limit)
         if len(heads) == 1 and not contested and self._striker is None and world.watch is None:
@@ -398,13 +402,3 @@ class Agenda:
             what, self.happened = self.happened, None
             if self._world.observer is not None:
                 self._world.observer(self._world, what)
-
-
-def _deadline(heads: list[Lane]) -> float:
-    """When the first of them arrives at the latest; infinity if there is none."""
-    deadline = INFINITY
-    for lane in heads:
-        latest = lane.segments[0].latest
-        if latest < deadline:
-            deadline = latest
-    return deadline

@@ -35,19 +35,20 @@ class Segment:
     """What travels: its kind, its bytes and what the sender called it, or else what it is.
 
     `order`, `earliest`, `latest` and `sent_by` are the world's: when it entered flight, in which interval of virtual
-    time it may arrive, and the trace event that sent it. The kernel reads none of them.
+    time it may arrive, and the trace event that sent it. The kernel neither sets nor reads them.
     """
 
     __slots__ = ("data", "earliest", "flag", "label", "latest", "order", "sent_by")
+
+    earliest: float
+    latest: float
+    order: int
+    sent_by: int | None
 
     def __init__(self, flag: Flag, data: bytes = b"", label: str = "") -> None:
         self.flag = flag
         self.data = data
         self.label = label or (_size(len(data)) if flag is Flag.DATA else flag.value)
-        self.order = 0
-        self.earliest = 0.0
-        self.latest = 0.0
-        self.sent_by: int | None = None
 
     def __str__(self) -> str:
         return self.label

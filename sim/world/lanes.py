@@ -92,8 +92,8 @@ class Menu:
         strikes: Sequence[object] = (),
     ) -> None:
         self._first = first
-        self._early = [_head(lane) for lane in early]
-        self._late = self._early if late == early else [_head(lane) for lane in late]
+        self._early = _heads(early)
+        self._late = self._early if late == early else _heads(late)
         self._timer = timer
         self._strikes = strikes
 
@@ -114,12 +114,19 @@ class Menu:
         return " | ".join(options + [str(strike) for strike in self._strikes])
 
 
-def _head(lane: Lane) -> tuple[str, str, Item, str]:
+def _heads(lanes: Sequence[Lane]) -> list[tuple[str, str, Item, str]]:
     """Who sends to whom, what, and on which connection; places by the names that they have when the choice is made."""
-    if isinstance(lane, Mailbox):
-        return "", lane.owner, lane.segments[0], ""
-    source, target = lane.source, lane.target
-    return source.label or source.address, target.label or target.address, lane.segments[0], target.name
+    return [
+        ("", lane.owner, lane.segments[0], "")
+        if isinstance(lane, Mailbox)
+        else (
+            lane.source.label or lane.source.address,
+            lane.target.label or lane.target.address,
+            lane.segments[0],
+            lane.target.name,
+        )
+        for lane in lanes
+    ]
 
 
 def scripted(lane: Lane) -> bool:

@@ -30,6 +30,7 @@ LIVELOCK_ITERATIONS = 100_000
 """Iterations of a loop at one moment of virtual time behind which it is held to spin for ever."""
 _INFINITY = float("inf")
 _READ, _WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
+_WANTED = (_READ, _WRITE, _READ | _WRITE)
 _NOTHING: list[tuple[selectors.SelectorKey, int]] = []
 
 
@@ -55,6 +56,8 @@ class SimSelector(selectors.BaseSelector):
 
     def lookup(self, fileobj: Any) -> int:
         """The descriptor of a registered object, which may have been closed since."""
+        if type(fileobj) is int and fileobj in self._keys:
+            return fileobj
         fd = fileobj if isinstance(fileobj, int) else int(fileobj.fileno())
         if fd < 0:
             for key in self._keys.values():
@@ -64,7 +67,7 @@ class SimSelector(selectors.BaseSelector):
         return fd
 
     def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
-        if not events or events & ~(_READ | _WRITE):
+        if events not in _WANTED:
             raise ValueError(f"Invalid events: {events!r}")
         fd = self.lookup(fileobj)
         if fd in self._keys:
@@ -92,7 +95,7 @@ class SimSelector(selectors.BaseSelector):
         return key
 
     def get_key(self, fileobj: Any) -> selectors.SelectorKey:
-        key: selectors.SelectorKey | None = self._map.get(fileobj)
+        key = self._keys.get(fileobj) if type(fileobj) is int else self._map.get(fileobj)
         if key is None:
             raise KeyError(f"{fileobj!r} is not registered")
         return key

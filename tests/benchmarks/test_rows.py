@@ -60,8 +60,8 @@ TIMES = {"A": 1, "B": 1, "C": 60, "D": 40, "E": 1}
 REPETITIONS = 7
 AIMS = {"A": 1.0, "B": 1.0, "C": 1.0, "D": 1.0, "D, scripted": 1.6}
 """What each ratio to the fastest peer is meant to be."""
-LEAST = {"A": 0.45, "B": 0.8, "C": 0.3, "D": 0.5, "E": 0.6, "D, scripted": 0.5}
-"""What it is not to fall below: what was reached, less what a shared machine makes of it. No aim was reached.
+LEAST = {"A": 0.7, "B": 0.9, "C": 0.38, "D": 0.6, "E": 0.65, "D, scripted": 0.6}
+"""What it is not to fall below: what was reached, less what a shared machine makes of it. B's aim was reached.
 
 A part of the distance in rows C and D is that a world lets one thing happen at a time: asyncio iterates 58 and 90 times
 in them (counted on Python 3.12), and under async-solipsism, where a loop finds all that was sent, 27 and 45 times. The
@@ -69,8 +69,8 @@ rest is our own code, which in row A is most of the time.
 """
 CLIENTS = 5
 RACES = 3
-SAMPLED = 600
-"""Worlds to be sampled; the clock of samples ticks about once in each."""
+SAMPLED = 5.0
+"""CPU seconds for which worlds are sampled."""
 ORDERS_LEAST = 5.0
 """How many times as many orders a second as simloop, in the median of `RACES` blocks of seeds.
 
@@ -274,7 +274,8 @@ def test_where_the_time_of_row_d_goes(benchmark: BenchmarkFixture, capsys: pytes
     profiles: dict[str, sampling.Profile] = {}
 
     def worlds(work: Callable[[], object]) -> None:
-        for _ in range(0, SAMPLED, 50):
+        until = time.process_time() + SAMPLED
+        while time.process_time() < until:
             cpu(work, 50)
 
     def sample() -> None:
@@ -302,4 +303,4 @@ def test_where_the_time_of_row_d_goes(benchmark: BenchmarkFixture, capsys: pytes
         print()
         Console(width=150).print(table)
         print(*(f"{name}: {p.samples:,} samples" for name, p in profiles.items()), sep=", ")
-    assert all(profile.samples > SAMPLED for profile in profiles.values())
+    assert all(profile.samples > 40 * SAMPLED for profile in profiles.values())
