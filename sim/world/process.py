@@ -168,10 +168,15 @@ class Process:
 
     def _finish_tasks(self) -> None:
         """As `asyncio.run` does: cancel what is left, let it end, close asynchronous generators."""
-        tasks = _in_order(asyncio.all_tasks(self.loop))
+        self._cancel(_in_order(asyncio.all_tasks(self.loop)), LAST_ITERATIONS)
+        self._close_generators()
+
+    def _cancel(self, tasks: list[asyncio.Task[Any]], iterations: int) -> None:
         for task in tasks:
             task.cancel()
-        self._iterate(LAST_ITERATIONS, lambda: all(task.done() for task in tasks))
+        self._iterate(iterations, lambda: all(task.done() for task in tasks))
+
+    def _close_generators(self) -> None:
         generators = self.loop.create_task(self.loop.shutdown_asyncgens())
         self._iterate(LAST_ITERATIONS, generators.done)
 
@@ -190,23 +195,26 @@ class Process:
         """Most processes leave nothing; where one does, its tasks get to run their `finally` blocks."""
         loop = self.loop
         transports = list(loop._transports.values())  # type: ignore[attr-defined]
-        if transports or not all(task.done() for task in loop.tasks):
+        if transports or self._busy:
             for transport in transports:
                 with contextlib.suppress(Exception):
                     transport.abort()
             self._iterate(1)
             for _ in range(LAST_CANCELLATIONS):
-                tasks = _in_order(asyncio.all_tasks(loop))
-                if not tasks:
+                self._cancel(_in_order(asyncio.all_tasks(loop)), 10)
+                if not self._busy:
                     break
-                for task in tasks:
-                    task.cancel()
-                self._iterate(10, lambda tasks=tasks: all(task.done() for task in tasks))  # type: ignore[misc]
-            for task in _in_order(asyncio.all_tasks(loop)):
-                abandon(task)
-            self._finish_tasks()
+            else:
+                for task in _in_order(asyncio.all_tasks(loop)):
+                    abandon(task)
+            self._close_generators()
             self._iterate(2)
         loop.close()
+
+    @property
+    def _busy(self) -> bool:
+        """Whether a task that the loop made is not done."""
+        return not all(task.done() for task in self.loop.tasks)
 
 
 def _in_order(tasks: set[asyncio.Task[Any]]) -> list[asyncio.Task[Any]]:
