@@ -39,7 +39,7 @@ from sim.errors import Stuck
 from sim.world.clock import moment
 from sim.world.events import HandedOver, TcpDeliver, Timer
 from sim.world.footprint import options
-from sim.world.lanes import Alarm, Mailbox, Menu, order, route, scripted
+from sim.world.lanes import Alarm, Mailbox, Menu, order, route
 from sim.world.selector import LIVELOCK_ITERATIONS
 
 if TYPE_CHECKING:
@@ -142,24 +142,24 @@ class Agenda:
 
     def next_timer(self) -> float:
         """Virtual time of the next alarm or loop timer that is no tick; infinity if there is none."""
-        nearest = self.next_alarm() if self._alarms else INFINITY
-        for process in self._world.processes:
-            if not process.exited and process.parked is None:
-                loop = process.loop
-                timer = loop.next_timer()
-                if timer < nearest:
-                    nearest, self._timer_of = timer, process.name
-                if loop.fired > self._last_event:
-                    self._last_event = loop.fired
-        return nearest
+        return self._upcoming()[0]
 
-    def _next_tick(self) -> float:
-        """Virtual time of the next timer of any kind that a loop waits for; infinity if there is none."""
+    def _upcoming(self) -> tuple[float, float]:
+        """The same, and the next timer of any kind that a loop waits for."""
+        nearest = self.next_alarm() if self._alarms else INFINITY
         tick = INFINITY
         for process in self._world.processes:
-            if process.loop.idle_until < tick and not process.exited and process.parked is None:
-                tick = process.loop.idle_until
-        return tick
+            if process.exited or process.parked is not None:
+                continue
+            loop = process.loop
+            if loop.idle_until < tick:
+                tick = loop.idle_until
+            timer = loop.next_timer()
+            if timer < nearest:
+                nearest, self._timer_of = timer, process.name
+            if loop.fired > self._last_event:
+                self._last_event = loop.fired
+        return nearest, tick
 
     def allow_leaps(self, limit: float) -> None:
         """Let a loop leap to `limit` at the most, to the next alarm, or to the end of a quiet time.
@@ -175,7 +175,7 @@ class Agenda:
 
     def advance(self, limit: float) -> bool:
         """Let one thing happen. False if nothing can before `limit`, or at all."""
-        timer, tick = self.next_timer(), self._next_tick()
+        timer, tick = self._upcoming()
         plan = self._plan
         if plan is None or not self._possible(plan, timer):
             plan = self._decide(timer, limit)
@@ -251,7 +251,9 @@ class Agenda:
             return None, None, INFINITY
         late: list[Lane] = []
         if contested and timer > now and not (self._alarms and timer >= self.next_alarm()):
-            late = [lane for lane in early if timer > lane.segments[0].earliest and not scripted(lane)]
+            late = [
+                x for x in early if timer > x.segments[0].earliest and (isinstance(x, Mailbox) or not x.target.scripted)
+            ]
         strikes = self._striker.options(early) if self._striker is not None else ()
         width = len(early) + len(late) + contested + len(strikes)
         if world.watch is not None:
@@ -364,17 +366,11 @@ class Agenda:
             self._note(f"{route(lane)} {item}")
 
     def _deliver(self, channel: Channel) -> None:
-        source, target, segment = channel.source, channel.target, channel.segments[0]
-        trace, watch = self._world.trace, self._world.watch
+        trace, watch, segment = self._world.trace, self._world.watch, channel.segments[0]
+        sender, addressee, connection = segment.way
         trace.cause = segment.sent_by
-        trace.cause = trace.record(
-            TcpDeliver,
-            target.label or target.address,
-            target.name,
-            source.label or source.address,
-            segment.label,
-            len(segment.data),
-        ).seq
+        event = trace.record(TcpDeliver, addressee, connection, sender, segment.label, len(segment.data))
+        trace.cause = event.seq
         channel.deliver()
         if watch is not None:
             watch.delivered(channel, segment, together=not self._single)

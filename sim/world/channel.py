@@ -34,16 +34,17 @@ def _size(count: int) -> str:
 class Segment:
     """What travels: its kind, its bytes and what the sender called it, or else what it is.
 
-    `order`, `earliest`, `latest` and `sent_by` are the world's: when it entered flight, in which interval of virtual
-    time it may arrive, and the trace event that sent it. The kernel neither sets nor reads them.
+    The rest is the world's: when it entered flight, in which interval of virtual time it may arrive, the trace event that
+    sent it, and its way, for people: from whom, to whom, on which connection. The kernel neither sets nor reads them.
     """
 
-    __slots__ = ("data", "earliest", "flag", "label", "latest", "order", "sent_by")
+    __slots__ = ("data", "earliest", "flag", "label", "latest", "order", "sent_by", "way")
 
     earliest: float
     latest: float
     order: int
     sent_by: int | None
+    way: tuple[str, str, str]
 
     def __init__(self, flag: Flag, data: bytes = b"", label: str = "") -> None:
         self.flag = flag

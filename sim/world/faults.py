@@ -259,12 +259,8 @@ class Striker:
             return
         place = places[world.choices.choose(len(places), f"where {head} is cut: {len(places)} places")]
         first = Segment(Flag.DATA, head.data[:place], f"the first {place} bytes of {head}")
-        first.order, first.earliest, first.latest, first.sent_by = (
-            head.order,
-            head.earliest,
-            head.latest,
-            world.trace.cause,
-        )
+        first.order, first.earliest, first.latest = head.order, head.earliest, head.latest
+        first.sent_by, first.way = world.trace.cause, head.way
         head.label = f"the rest of {head}"
         head.data = head.data[place:]
         channel.segments.appendleft(first)

@@ -20,11 +20,12 @@ if TYPE_CHECKING:
 class Post:
     """A native thread's result on its way to an event loop."""
 
-    __slots__ = ("callback", "earliest", "label", "latest", "order", "sent_by")
+    __slots__ = ("callback", "earliest", "label", "latest", "order", "sent_by", "way")
 
-    def __init__(self, callback: Callable[[], None], label: str) -> None:
+    def __init__(self, callback: Callable[[], None], label: str, owner: str) -> None:
         self.callback = callback
         self.label = label
+        self.way = "", owner, ""
         self.order = 0
         self.earliest = 0.0
         self.latest = 0.0
@@ -92,46 +93,27 @@ class Menu:
         strikes: Sequence[object] = (),
     ) -> None:
         self._first = first
-        self._early = _heads(early)
-        self._late = self._early if late == early else _heads(late)
+        self._early = [lane.segments[0] for lane in early]
+        self._late = [lane.segments[0] for lane in late]
         self._timer = timer
         self._strikes = strikes
 
     def options(self) -> list[Option]:
         """What each pick stands for, in order."""
         options = [Option("", 0, "")] if self._first else []
-        for heads, late in (self._early, False), (self._late, True):
-            for source, target, item, connection in heads:
+        for items, late in (self._early, False), (self._late, True):
+            for item in items:
+                source, target, connection = item.way
                 options.append(Option(f"{_route(source, target)} {connection}", item.order, target, late))
         options += [Option("", 0, "")] if self._timer else []
         return options + [Option("", 0, "") for _ in self._strikes]
 
     def __str__(self) -> str:
         options = [self._first] if self._first else []
-        options += [f"{_route(source, target)} {item}" for source, target, item, _ in self._early]
-        options += [f"{_route(source, target)} {item} just before the timer" for source, target, item, _ in self._late]
+        options += [f"{_route(*item.way[:2])} {item}" for item in self._early]
+        options += [f"{_route(*item.way[:2])} {item} just before the timer" for item in self._late]
         options += ["a timer fires first"] if self._timer else []
         return " | ".join(options + [str(strike) for strike in self._strikes])
-
-
-def _heads(lanes: Sequence[Lane]) -> list[tuple[str, str, Item, str]]:
-    """Who sends to whom, what, and on which connection; places by the names that they have when the choice is made."""
-    return [
-        ("", lane.owner, lane.segments[0], "")
-        if isinstance(lane, Mailbox)
-        else (
-            lane.source.label or lane.source.address,
-            lane.target.label or lane.target.address,
-            lane.segments[0],
-            lane.target.name,
-        )
-        for lane in lanes
-    ]
-
-
-def scripted(lane: Lane) -> bool:
-    """Whether what arrives goes to a script, which has no event loop."""
-    return not isinstance(lane, Mailbox) and lane.target.scripted
 
 
 def order(lane: Lane) -> int:

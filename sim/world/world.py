@@ -185,7 +185,7 @@ class World:
 
     def post(self, mailbox: Mailbox, callback: Callable[[], None], label: str, patience: float) -> None:
         """Put a native thread's result in flight; it reaches its loop within `patience` virtual seconds."""
-        post = Post(callback, label)
+        post = Post(callback, label, mailbox.owner)
         post.earliest = self.clock.now
         post.latest = moment(self.clock.now + patience)
         post.sent_by = self.trace.cause
@@ -330,14 +330,9 @@ class World:
             self._encrypted.add(source.name)
         if self._encrypted and source.name in self._encrypted:
             data = b""
-        event = self.trace.record(
-            TcpSend,
-            source.label or source.address,
-            source.name,
-            target.label or target.address,
-            segment.label,
-            data,
-        )
+        sender, addressee = source.label or source.address, target.label or target.address
+        segment.way = sender, addressee, source.name
+        event = self.trace.record(TcpSend, sender, source.name, addressee, segment.label, data)
         if self.watch is not None:
             self.watch.sent(channel, segment, together=self.settings.arrivals != "single")
         if self.striker is not None and source.name in self.striker.lost:
