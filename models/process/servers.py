@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
+import select
 import signal
 import socket
 import subprocess
@@ -29,6 +30,8 @@ HOST = "127.0.0.1"
 DOOR = Path(__file__).resolve().parent / "door"
 TARGET = "asgi_sim_door:app"
 STARTUP_SECONDS = 10.0
+KILL_SECONDS = 5.0
+"""Real seconds for which the end of a killed server's processes is waited for."""
 TAIL_LINES = 20
 
 
@@ -219,11 +222,16 @@ class ServerProcess:
         self._process.terminate()
 
     def kill(self) -> None:
-        """End the whole process group, at once, and take the rest of its output."""
+        """End the whole process group, at once, and take the rest of its output.
+
+        The output ends when the last process that holds it has closed it, and so is gone.
+        """
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
-        self.read()
+        deadline = time.monotonic() + KILL_SECONDS
+        while self.read() and (left := deadline - time.monotonic()) > 0:
+            select.select([self.output], [], [], left)
         self.output.close()
 
 

@@ -685,7 +685,15 @@ def groups(monkeypatch):
 
 
 def running(groups):
-    """The processes of these groups that run; a zombie waits for whoever adopted it, and does not run."""
+    """The processes of these groups that run on; one that is being ended has a moment to go."""
+    deadline = time.monotonic() + 2.0
+    while (found := alive(groups)) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return found
+
+
+def alive(groups):
+    """The processes of these groups; a zombie waits for whoever adopted it, and does not run."""
     found = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
