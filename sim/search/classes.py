@@ -109,15 +109,24 @@ class Classes:
     Args:
         isolated: whether connections are (rule 6).
         visit: decides, where every loop is idle, what is to be explored (see `sim.search.both`). None: see rule 7.
+        ended: called with the footprint of its last step when a run came to its end.
     """
 
-    def __init__(self, *, isolated: bool = False, visit: Visit | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        isolated: bool = False,
+        visit: Visit | None = None,
+        ended: Callable[[Footprint], None] | None = None,
+    ) -> None:
         self.complete = False
         self.abandoned = 0
         """How many runs were found to repeat an earlier one."""
         self._isolated = isolated
         self._visit = visit
-        self._path = [Node((), set(), {})]
+        self._ended = ended
+        self.path = [Node((), set(), {})]
+        """The decisions of the run that is explored."""
 
     def runs(self, play: Play) -> Iterator[Run]:
         """One run of each class. Each is yielded when it is known whether there is another."""
@@ -138,8 +147,8 @@ class Classes:
         """See `Policy`: nobody knows."""
 
     def _run(self, play: Play) -> Run | None:
-        fresh = len(self._path) - 1
-        walk = _Walk(self._path, self._visit, isolated=self._isolated)
+        fresh = len(self.path) - 1
+        walk = _Walk(self.path, self._visit, isolated=self._isolated)
         run = None
         try:
             run = play(walk.forced(), watch=walk.watch)
@@ -148,13 +157,15 @@ class Classes:
         else:
             if not run.known:
                 walk.end()
+                if self._ended is not None:
+                    self._ended(walk.watch.last)
         if self._visit is None:
-            reverse(self._path, fresh, isolated=self._isolated)
+            reverse(self.path, fresh, isolated=self._isolated)
         return run
 
     def _next(self) -> bool:
         """Make the path that of the next schedule, as `sim.search.exhaustive` counts. False if there is none."""
-        path = self._path
+        path = self.path
         while path:
             node = path[-1]
             while node.inner:

@@ -158,20 +158,8 @@ class Watch:
         return self._world.agenda._orders
 
     def latest(self) -> float:
-        """Virtual time by which all that is under way must have arrived.
-
-        Infinity where more can come next than deliveries at this very moment: what is under way may arrive later only, there
-        are faults, a loop is between iterations, or the scene is being set.
-        """
-        world, latest = self._world, 0.0
-        if self._setting_the_scene or world.striker is not None or world.agenda.iterating:
-            return INFINITY
-        for lane in world.agenda.lanes:
-            for item in lane.segments:
-                if item.earliest > world.clock.now:
-                    return INFINITY
-                latest = max(latest, item.latest)
-        return latest
+        """See `latest`."""
+        return INFINITY if self._setting_the_scene else latest(self._world)
 
     def next_timer(self) -> float:
         """Virtual time at which a timer is due; infinity if none is."""
@@ -242,6 +230,23 @@ class Watch:
             self.footprint.places.add(endpoint.label)
         else:
             self.footprint.parts.add((endpoint.label, endpoint.name))
+
+
+def latest(world: World) -> float:
+    """Virtual time by which all that is under way must have arrived.
+
+    Infinity where more can come next than deliveries at this very moment: what is under way may arrive later only, there are
+    faults, or things may happen between iterations of a loop.
+    """
+    found = 0.0
+    if world.striker is not None or world.agenda.iterating:
+        return INFINITY
+    for lane in world.agenda.lanes:
+        for item in lane.segments:
+            if item.earliest > world.clock.now:
+                return INFINITY
+            found = max(found, item.latest)
+    return found
 
 
 def _lane(channel: Channel) -> str:

@@ -105,7 +105,7 @@ def forgets_the_step_to_a_known_state(monkeypatch: pytest.MonkeyPatch) -> None:
     def forgetful(self: Classes, play: Any) -> Any:
         found = run(self, play)
         if found is not None and found.known:
-            self._path[-1].step = Footprint()
+            self.path[-1].step = Footprint()
         return found
 
     monkeypatch.setattr(Classes, "_run", forgetful)
