@@ -99,6 +99,10 @@ class LeftOut(States):
         self._choices = -1
 
     @property
+    def one_by_one(self) -> bool:
+        return self._apart is not None
+
+    @property
     def due(self) -> bool:
         return super().due or (self._apart is not None and not self._apart.hold)
 

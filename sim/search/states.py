@@ -137,6 +137,11 @@ class States:
         return dict(self.fingerprinter.blind)
 
     @property
+    def one_by_one(self) -> bool:
+        """Whether one connection is explored after the other (`sim.search.apart`)."""
+        return False
+
+    @property
     def due(self) -> bool:
         """Whether the search has to begin again (rule 6)."""
         return self.tied and not self.fingerprinter.ordered
