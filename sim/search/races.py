@@ -46,7 +46,7 @@ which can begin anything.
 
 What it costs: behind each run its new steps are compared with those before them in the epoch. What it does not save:
 where several races lead to one decision, a run may still end with all asleep; wakeup trees (the same paper) or Must
-(OOPSLA 2024) would save these. Of random worlds (`tests/sim/letters.py`) 2 to 5 runs in 100 are such, where of sleep
+(OOPSLA 2024) would save these. Of random worlds (`tests/sim/letters.py`) 2 to 11 runs in 100 are such, where of sleep
 sets alone 16 to 43 are; of independent_echoes and racing_clients none.
 """
 
