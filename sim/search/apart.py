@@ -26,7 +26,8 @@ Rules for this file:
    two connections.
 3. It does not rely on the declaration alone. Each step has to touch nothing but its own connection, the client there, and
    the process as a whole (the mailbox, native threads, the log). If one touches another connection, or another client, or
-   the kernel or the clock, connections are not apart.
+   the kernel or the clock, connections are not apart. What no footprint shows (a loop that stands still for the sake of
+   one connection, say) is declared not to be, and `sim.search.isolation` looks for it.
 4. Nor are they if a state comes round again on the way to itself: others might then be put off for ever.
 5. Nor if a timer may come into play at the moment, or more than deliveries (as in rule 3 of `sim.search.races`): a timer is
    due when all under way may wait, and concerns everybody.
