@@ -79,7 +79,8 @@ class Scenario:
         params: its parameters.
         settings: of its worlds, given the parameters; granularity and horizon can be overridden.
         isolated: whether the connections of one server process have nothing to do with one another: neither the server
-            nor the application shares between them what could show. Reductions then take it for granted, and say so.
+            nor the application shares between them what could show. Reductions then take it for granted, and say so. If
+            `past` is types of events, too, the claims may ask for no order between events of two connections.
         observe: names what a run shows, in a few words; runs with one name are counted together. None: not named.
         past: how much of a run the invariants and `observe` look at, for the reduction by states: "trace" (anything),
             "conversations", "outcome", or the types of events that they look at, each actor's in their order (see

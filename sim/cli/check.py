@@ -121,7 +121,8 @@ def _faults(_ctx: click.Context, _option: click.Parameter, value: str | None) ->
     "and of violated invariants, as far as the scenario says truly what they look at (its `past`); not how many orders "
     "violate one, nor which is the simplest. "
     "classes,states: both, and only what both preserve. With faults the same is preserved: a fault concerns everything, "
-    "and how many may still strike belongs to a state.",
+    "and how many may still strike belongs to a state. Where a scenario declares its connections isolated, and its past is "
+    "types of events, both explore one connection after the other, and the table says so.",
 )
 @click.option(
     "--check-isolation",

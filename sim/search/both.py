@@ -31,6 +31,8 @@ Rules for this file:
    timer is all that can happen: what comes of that is the same step.
 6. Rules 3 and 4 of `sim.search.states` hold: pasts belong to states, and a run that comes round to one of its own states
    without having had a choice is not ended. There nothing is looked up, and nothing is kept.
+7. Where connections are isolated, and claims look at each one's events only, a state asks only for the options of one
+   connection (`sim.search.apart`). Then rule 1 is true of states in which one connection after the other has come to its end.
 
 Why it is sound, also where the graph of states has circles: let w be a sequence of steps from a state s that was visited,
 and let none of the steps with which w, or an equivalent of it, can begin have slept at that visit. Then a state that
@@ -47,6 +49,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sim.errors import SimError
+from sim.search.apart import Apart, apart
 from sim.search.classes import Classes, awake
 from sim.search.states import States, knowledge_of
 from sim.world.agenda import Known
@@ -56,11 +59,11 @@ if TYPE_CHECKING:
 
     from sim.check.scenario import Scenario
     from sim.check.subject import Subject
-    from sim.search.classes import Asleep
+    from sim.search.classes import Asleep, Node
     from sim.search.policy import Policy
     from sim.world.fingerprint import Knowledge
     from sim.world.fingerprint.past import Kind
-    from sim.world.footprint import Option
+    from sim.world.footprint import Footprint, Option
     from sim.world.world import World
 
 HEADS = ("early", "late")
@@ -75,19 +78,45 @@ class LeftOut(States):
         past: how much of the past belongs to a state (`Scenario.past`).
         knowledge: what the subject says of its code.
         symmetry: whether scripts that were started as `alike` are taken for one another.
+        apart: has one connection explored after the other (rule 7). None: all at once.
     """
 
-    def __init__(self, *, past: Kind, knowledge: Knowledge | None = None, symmetry: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        past: Kind,
+        knowledge: Knowledge | None = None,
+        symmetry: bool = False,
+        apart: Apart | None = None,
+    ) -> None:
         super().__init__(past=past, knowledge=knowledge, symmetry=symmetry)
+        self._apart = apart
+        self._path: Sequence[Node] = ()
         self._left_out: dict[bytes, frozenset[Hashable]] = {}
         """What was never explored from a state; only where there is something."""
         self._world: World | None = None
         self._own: set[bytes] = set()
         self._choices = -1
 
-    def begin_ordered(self) -> None:
-        super().begin_ordered()
+    @property
+    def one_by_one(self) -> bool:
+        return self._apart is not None
+
+    @property
+    def due(self) -> bool:
+        return super().due or (self._apart is not None and not self._apart.hold)
+
+    def begin_again(self) -> None:
+        super().begin_again()
         self._left_out.clear()
+        if self._apart is not None:
+            self._apart = Apart() if self._apart.hold else None
+
+    def policy(self, *, isolated: bool) -> Classes:
+        """A policy that asks here what to explore."""
+        policy = Classes(isolated=isolated, visit=self.visit, ended=self._ended)
+        self._path = policy.path
+        return policy
 
     def lookout(self, forced: Sequence[int]) -> Callable[[World], bool]:  # noqa: ARG002 - `visit` is asked behind the path
         """Notes which world it is. Whether a run may end there, `visit` decides, which knows what sleeps."""
@@ -118,12 +147,14 @@ class LeftOut(States):
             self._choices = made
             self._own.clear()
         key = self.fingerprinter.of(world)
+        ours = range(len(options)) if self._apart is None else self._apart.options(world, self._path, options, key)
         if key in self._own:
             return awake(options, asleep)
         self._own.add(key)
         names = self._names(world, options)
         sleeping = frozenset(names[option.id] for option in options if option.id in asleep)
-        before = frozenset(names.values()) if self.visited.add(key) else self._left_out.get(key, NOTHING)
+        all_of_them = frozenset(names[options[number].id] for number in ours)
+        before = all_of_them if self.visited.add(key) else self._left_out.get(key, NOTHING)
         if not before.issubset(names.values()):
             offered = set(names.values())
             raise SimError(f"two states with one fingerprint offer {set(before)} and {offered}: this is a bug.")
@@ -136,6 +167,10 @@ class LeftOut(States):
         if not explore:
             raise Known
         return explore, {option.id: asleep[option.id] for option in options if names[option.id] in left}
+
+    def _ended(self, footprint: Footprint) -> None:
+        if self._apart is not None and self._world is not None:
+            self._apart.ended(self._world, self._path, footprint)
 
     def _names(self, world: World, options: Sequence[Option]) -> dict[Hashable, Hashable]:
         """What each option is called in every world of this state, by its id (rule 3)."""
@@ -170,5 +205,5 @@ def reduced(
     if "classes" not in reductions:
         states = States(past=scenario.past, knowledge=knowledge, symmetry=symmetry)
         return states.wrap(make), states
-    both = LeftOut(past=scenario.past, knowledge=knowledge, symmetry=symmetry)
-    return both.wrap(lambda: Classes(isolated=scenario.isolated, visit=both.visit)), both
+    both = LeftOut(past=scenario.past, knowledge=knowledge, symmetry=symmetry, apart=apart(scenario))
+    return both.wrap(lambda: both.policy(isolated=scenario.isolated)), both

@@ -8,7 +8,8 @@ the same run. What can be reached by such changes is a *class* (a Mazurkiewicz t
 The search is depth first with *sleep sets* (P. Godefroid, Partial-Order Methods for the Verification of Concurrent
 Systems, 1996, chapter 5). Where an option was explored to its end, it sleeps while its neighbours are, and goes on to
 sleep behind them as long as no step meets its footprint: what would come of it there, is what came of it before. A
-run that has nothing left but sleeping options repeats an earlier one. It is abandoned at once and is no run.
+run that has nothing left but sleeping options repeats an earlier one. It is abandoned at once and is no run. *Source
+sets* (`sim.search.races`) see that few such runs are begun.
 
 The footprints are those of what was executed, not of what might have been. Both steps were possible in one state, were
 executed in it, and what they touched there says whether they commute there; so nothing is guessed from the code.
@@ -29,11 +30,13 @@ Rules for this file:
    point that differs in what has happened before, and not once for each order in which that did.
 6. With `isolated`, which a scenario declares, deliveries on different connections of one process do not concern one
    another unless one of them also writes to the other connection or a log. `sim.search.isolation` looks for lies.
+7. Of the options that are awake the first is explored, and another one only if a race asks for it (`sim.search.races`).
+   With `visit` all that it returns are: a run that ends at a known state does not show the races behind it.
 
-What it costs: a run may be abandoned late, behind a prefix that was played in vain. Source sets (Abdulla et al., 2014)
-would avoid a part of those, optimal exploration (Must, OOPSLA 2024) all. Neither would save a complete run (rule 2).
-Measured on uvicorn: of racing_clients none are abandoned (24 and 120 runs for 4 and 5 clients); of independent_echoes with
-one message, isolated, 7, 48 and 271 beside the one run for 2, 3 and 4 clients, and 16 beside 6 for 2 that are not.
+What it costs: a run may be abandoned late, behind a prefix that was played in vain. To avoid all of these (`sim.search.races`)
+would save no complete run (rule 2). Measured on uvicorn, none are abandoned of racing_clients (24 and 120 runs for 4 and
+5 clients), nor of independent_echoes with one message (isolated: one run for 2, 3 and 4 clients; not isolated: 6 and 90
+for 2 and 3). Sleep sets alone abandon 7, 48 and 271 beside the one, and 16 and 669 beside the others.
 """
 
 from __future__ import annotations
@@ -42,6 +45,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from sim.errors import Divergence, SimError
 from sim.search.divergence import SUSPECTS
+from sim.search.races import expand, reverse
 from sim.world.footprint import Footprint, Watch, in_an_iteration
 
 if TYPE_CHECKING:
@@ -63,21 +67,40 @@ class Redundant(SimError):  # noqa: N818 - no error: a run that repeats an earli
     """All that could happen next was explored before, in an order that makes no difference."""
 
 
-class _Node:
+class Node:
     """A decision of the run that is explored, and the step behind it."""
 
-    __slots__ = ("asleep", "explored", "inner", "options", "pick", "step")
+    __slots__ = ("asleep", "created", "explored", "inner", "latest", "options", "past", "pick", "ran", "step", "wanted")
 
-    def __init__(self, options: tuple[Option, ...], explore: set[int], asleep: Asleep) -> None:
+    def __init__(self, options: tuple[Option, ...], wanted: set[int], asleep: Asleep) -> None:
         self.options = options
         self.asleep = asleep
-        self.pick = min(explore, default=0)
-        self.explored = set(range(len(options))) - explore
-        """The numbers of the options that need not be explored, or were."""
+        self.pick = min(wanted, default=0)
+        self.wanted = wanted
+        """The numbers of the options to explore."""
+        self.explored: set[int] = set()
         self.inner: list[tuple[int, int]] = []
         """Width and pick of each script's choice in the step."""
         self.step = Footprint()
         """What the step has touched, with any inner picks."""
+        self.ran = self.step
+        """What it has touched with these."""
+        self.created = 0
+        """How many things had been under way in this run before the step."""
+        self.latest = 0.0
+        """Virtual time by which all has to arrive that is under way here, or was earlier in its epoch."""
+        self.past = 0
+        """The earlier steps that the step depends on, as bits; see `sim.search.races`."""
+
+    @property
+    def picked(self) -> Option:
+        """The option that is explored."""
+        return self.options[self.pick]
+
+    def want_all(self) -> None:
+        """Explore whatever is awake."""
+        if len(self.wanted) < len(self.options):
+            self.wanted = set(range(len(self.options)))
 
 
 class Classes:
@@ -85,16 +108,25 @@ class Classes:
 
     Args:
         isolated: whether connections are (rule 6).
-        visit: decides, where every loop is idle, what is left to explore (see `sim.search.both`). None: what is awake.
+        visit: decides, where every loop is idle, what is to be explored (see `sim.search.both`). None: see rule 7.
+        ended: called with the footprint of its last step when a run came to its end.
     """
 
-    def __init__(self, *, isolated: bool = False, visit: Visit | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        isolated: bool = False,
+        visit: Visit | None = None,
+        ended: Callable[[Footprint], None] | None = None,
+    ) -> None:
         self.complete = False
         self.abandoned = 0
         """How many runs were found to repeat an earlier one."""
         self._isolated = isolated
-        self._visit = visit if visit is not None else awake
-        self._path = [_Node((), set(), {})]
+        self._visit = visit
+        self._ended = ended
+        self.path = [Node((), set(), {})]
+        """The decisions of the run that is explored."""
 
     def runs(self, play: Play) -> Iterator[Run]:
         """One run of each class. Each is yielded when it is known whether there is another."""
@@ -115,19 +147,25 @@ class Classes:
         """See `Policy`: nobody knows."""
 
     def _run(self, play: Play) -> Run | None:
-        walk = _Walk(self._path, self._visit, isolated=self._isolated)
+        fresh = len(self.path) - 1
+        walk = _Walk(self.path, self._visit, isolated=self._isolated)
+        run = None
         try:
             run = play(walk.forced(), watch=walk.watch)
         except Redundant:
             self.abandoned += 1
-            return None
-        if not run.known:
-            walk.end()
+        else:
+            if not run.known:
+                walk.end()
+                if self._ended is not None:
+                    self._ended(walk.watch.last)
+        if self._visit is None:
+            reverse(self.path, fresh, isolated=self._isolated)
         return run
 
     def _next(self) -> bool:
         """Make the path that of the next schedule, as `sim.search.exhaustive` counts. False if there is none."""
-        path = self._path
+        path = self.path
         while path:
             node = path[-1]
             while node.inner:
@@ -138,9 +176,9 @@ class Classes:
             if node.options:
                 node.explored.add(node.pick)
                 if not node.step.everything:
-                    node.asleep[node.options[node.pick].id] = node.step
-                for number, option in enumerate(node.options):
-                    if number not in node.explored and option.id not in node.asleep:
+                    node.asleep[node.picked.id] = node.step
+                for number in sorted(node.wanted - node.explored):
+                    if node.options[number].id not in node.asleep:
                         node.pick, node.step = number, Footprint()
                         return True
             path.pop()
@@ -148,9 +186,15 @@ class Classes:
 
 
 class _Walk:
-    """One run along a path, which grows at its end."""
+    """One run along a path, which grows at its end.
 
-    def __init__(self, path: list[_Node], visit: Visit, *, isolated: bool) -> None:
+    Args:
+        path: what is known of it.
+        visit: see `Classes`.
+        isolated: likewise.
+    """
+
+    def __init__(self, path: list[Node], visit: Visit | None, *, isolated: bool) -> None:
         self._path = path
         self._visit = visit
         self._isolated = isolated
@@ -172,6 +216,7 @@ class _Walk:
         step = self.watch.footprint
         before = path[self._depth]
         before.step.add(step)
+        before.ran = step
         self._depth += 1
         if self._depth < len(path):
             if path[self._depth].options != tuple(options):
@@ -182,11 +227,35 @@ class _Walk:
             return
         asleep = dict(before.asleep) if not step.everything else {}
         if before.options:
-            asleep.pop(before.options[before.pick].id, None)
+            asleep.pop(before.picked.id, None)
         asleep = {name: f for name, f in asleep.items() if not f.meets(step, isolated=self._isolated)}
-        visit = awake if in_an_iteration(options) else self._visit
-        path.append(_Node(tuple(options), *visit(options, asleep)))
+        if self._visit is not None:
+            visit = awake if in_an_iteration(options) else self._visit
+            node = Node(tuple(options), *visit(options, asleep))
+        else:
+            node = self._with_one(tuple(options), asleep)
+        path.append(node)
         self._picked = len(options) == 1
+
+    def _with_one(self, options: tuple[Option, ...], asleep: Asleep) -> Node:
+        """A decision of which, for now, one option is wanted."""
+        before = self._path[-1]
+        if any(option != before.picked for option in set(before.options).difference(options)):
+            before.want_all()
+        latest, timed = self._timed(before)
+        if timed:
+            expand(self._path, len(self._path) - 1)
+        wanted, asleep = awake(options, asleep)
+        node = Node(options, wanted if timed else {min(wanted)}, asleep)
+        node.created, node.latest = self.watch.created, latest
+        return node
+
+    def _timed(self, before: Node) -> tuple[float, bool]:
+        """Behind a step: `Node.latest`, and whether timers may come into play in the epoch."""
+        latest = self.watch.latest()
+        if not before.ran.everything:
+            latest = max(latest, before.latest)
+        return latest, self.watch.next_timer() <= latest
 
     def _pick(self, width: int) -> int:
         node = self._path[-1]
@@ -197,8 +266,15 @@ class _Walk:
         return 0
 
     def end(self) -> None:
-        """The run was complete: its last step has nothing behind it that could be told from it."""
-        self._path[self._depth].step.everything = True
+        """The run was complete: what happened last never sleeps, for what was left of it did not happen."""
+        last = self._path[self._depth]
+        last.ran = self.watch.last
+        last.step.everything = True
+        if self._visit is None:
+            if len(last.options) > 1:
+                last.want_all()
+            if self._timed(last)[1]:
+                expand(self._path, self._depth)
 
 
 def awake(options: Sequence[Option], asleep: Asleep) -> tuple[set[int], Asleep]:

@@ -15,7 +15,7 @@ from sim.search.elsewhere import Elsewhere, find_anywhere, find_here, recorded_w
 from sim.search.frontier import Outlook
 from sim.search.isolation import IsolationCheck
 from sim.search.question import ARRIVALS, DEFAULT_MAX_CHOICES, GRANULARITIES, SEARCHES, Question, one_of, reported
-from sim.search.reduction import ISOLATED
+from sim.search.reduction import APART, ISOLATED
 from sim.search.report import Bound
 from sim.search.runner import Runner
 from sim.search.schedule import Schedule
@@ -185,7 +185,7 @@ def explore(
         report = attrs.evolve(
             report,
             abandoned=getattr(policy, "abandoned", 0),
-            assumes=(ISOLATED,) if found.isolated else (),
+            assumes=(APART if states is not None and states.one_by_one else ISOLATED,) if found.isolated else (),
             swaps=isolation.swaps if isolation is not None else None,
         )
     return attrs.evolve(report, reduce=question.reduce)

@@ -50,6 +50,11 @@ REDUCTIONS = {
 }
 ISOLATED = "connections of one server process have nothing to do with one another, as the scenario declares"
 """What `isolated` lets a search assume."""
+APART = (
+    f"{ISOLATED}, and that claims ask for no order between them: one is explored after the other, and states in which "
+    "several are half way are not"
+)
+"""The same where that is done (`sim.search.apart`)."""
 
 
 def chosen(reduce: Sequence[str] | str) -> tuple[str, ...]:

@@ -114,7 +114,7 @@ class Report:
         reduce: the reductions by which there are fewer runs than orders.
         abandoned: how many runs were broken off because they repeated an earlier one; they are not among `runs`.
         assumes: what the reductions take for granted because the scenario declares it.
-        swaps: in how many pairs of deliveries that was looked for and seen, or None if nobody asked.
+        swaps: how often deliveries changed places to look for that, or None if nobody asked.
         states: how many distinct states were found, or None if they were not told apart.
         blind: types of objects that could not be seen into, so that states with them are like no other; and how often.
     """

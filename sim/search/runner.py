@@ -188,6 +188,8 @@ class Runner:
                     world.run(self._play)
                 except Stuck as exc:
                     stuck = exc
+                if watch is not None:
+                    watch.ended(world)
                 run = self._judge(world, stuck)
                 if on_end is not None:
                     on_end(world, run)

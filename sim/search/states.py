@@ -136,11 +136,21 @@ class States:
         """Types that could not be seen into, and how many states are therefore like no other."""
         return dict(self.fingerprinter.blind)
 
-    def begin_ordered(self) -> None:
-        """Forget everything, and tell states apart by the order of timers that are due at one moment, too."""
+    @property
+    def one_by_one(self) -> bool:
+        """Whether one connection is explored after the other (`sim.search.apart`)."""
+        return False
+
+    @property
+    def due(self) -> bool:
+        """Whether the search has to begin again (rule 6)."""
+        return self.tied and not self.fingerprinter.ordered
+
+    def begin_again(self) -> None:
+        """Forget everything; if that is why, tell states apart by the order of timers due at one moment from now on."""
         self.visited = Visited()
         self.fingerprinter.blind.clear()
-        self.fingerprinter.ordered = True
+        self.fingerprinter.ordered = self.tied
 
     def wrap(self, make: Callable[[], Policy]) -> Policy:
         """A policy that begins again where rule 6 asks for it."""
@@ -171,7 +181,7 @@ class States:
 
 
 class _Again:
-    """A policy that is begun a second time if timers fire in some run that were due at one moment."""
+    """A policy that is begun again when its states ask for it."""
 
     def __init__(self, states: States, make: Callable[[], Policy]) -> None:
         self._states = states
@@ -180,16 +190,12 @@ class _Again:
 
     @property
     def complete(self) -> bool:
-        return self._policy.complete and not self._due
+        return self._policy.complete and not self._states.due
 
     @property
     def abandoned(self) -> int:
         """How many runs the policy broke off as repeating another one, if it does so."""
         return getattr(self._policy, "abandoned", 0)
-
-    @property
-    def _due(self) -> bool:
-        return self._states.tied and not self._states.fingerprinter.ordered
 
     def outlook(self) -> Outlook | None:
         """The policy's, without a guess: what is below a schedule may be known."""
@@ -197,14 +203,15 @@ class _Again:
         return outlook._replace(share=None) if outlook is not None else None
 
     def runs(self, play: Play) -> Iterator[Run]:
-        for run in self._policy.runs(play):
-            yield run
-            if self._due:
-                break
-        if self._due:
-            self._states.begin_ordered()
+        while True:
+            for run in self._policy.runs(play):
+                yield run
+                if self._states.due:
+                    break
+            if not self._states.due:
+                return
+            self._states.begin_again()
             self._policy = self._make()
-            yield from self._policy.runs(play)
 
 
 def knowledge_of(subject: Subject) -> Knowledge:

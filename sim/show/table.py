@@ -242,7 +242,7 @@ def reductions(reports: Sequence[Report]) -> Text:
         text.append(f"  It assumes that {assumed}", "bold yellow")
         looked = [f"{r.swaps:,} on {plain(r.server)}" for r in reports if r.swaps is not None]
         text.append(
-            f"; looked for in pairs that changed places ({', '.join(looked)}).\n" if looked else " (unchecked).\n"
+            f"; looked for in deliveries that changed places ({', '.join(looked)}).\n" if looked else " (unchecked).\n"
         )
     text.right_crop(1)
     return text

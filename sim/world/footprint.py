@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from sim.world.lanes import Lane
     from sim.world.world import World
 
+INFINITY = float("inf")
 KERNEL = "the kernel"
 LATE = "how much work may be late"
 
@@ -112,9 +113,11 @@ class Watch:
     def __init__(self, decide: Callable[[Sequence[Option]], None], pick: Callable[[int], int]) -> None:
         self._pick = pick
         self._over = False
-        self.footprint = Footprint()
+        self.footprint = self.last = Footprint()
+        """What the step has touched that goes on; and, of a run that is over, its last one."""
         self._setting_the_scene = True
         self._decide = decide
+        self._world: World
         self._clock = 0.0
         self._sent: dict[Channel, int] = {}
 
@@ -126,6 +129,7 @@ class Watch:
         What `decide` raises ends the run, as soon as every loop is idle: a loop that is in the middle of an iteration
         finishes it, so that nothing is left half done.
         """
+        self._world = world
         self._end_step(world)
         if world.choices.spent or self._over:
             return
@@ -139,6 +143,27 @@ class Watch:
     def pick(self, width: int) -> int:
         """A choice that is not forced."""
         return 0 if self._over else self._pick(width)
+
+    def ended(self, world: World) -> None:
+        """The run is over, and with it its last step. What its end makes the world do is no step."""
+        self._world = world
+        self._end_step(world)
+        self.last, self.footprint = self.footprint, Footprint()
+
+    # What `decide` may ask.
+
+    @property
+    def created(self) -> int:
+        """How many things have been under way in this run; an option's `id` says which of them it is."""
+        return self._world.agenda._orders
+
+    def latest(self) -> float:
+        """See `latest`."""
+        return INFINITY if self._setting_the_scene else latest(self._world)
+
+    def next_timer(self) -> float:
+        """Virtual time at which a timer is due; infinity if none is."""
+        return self._world.agenda.next_timer()
 
     def scene_is_set(self) -> None:
         """`play` has returned, and the step in which it did is its last (rule 7)."""
@@ -205,6 +230,23 @@ class Watch:
             self.footprint.places.add(endpoint.label)
         else:
             self.footprint.parts.add((endpoint.label, endpoint.name))
+
+
+def latest(world: World) -> float:
+    """Virtual time by which all that is under way must have arrived.
+
+    Infinity where more can come next than deliveries at this very moment: what is under way may arrive later only, there are
+    faults, or things may happen between iterations of a loop.
+    """
+    found = 0.0
+    if world.striker is not None or world.agenda.iterating:
+        return INFINITY
+    for lane in world.agenda.lanes:
+        for item in lane.segments:
+            if item.earliest > world.clock.now:
+                return INFINITY
+            found = max(found, item.latest)
+    return found
 
 
 def _lane(channel: Channel) -> str:

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from itertools import permutations
 from math import comb
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import pytest
 
-from sim import explore
+from models.websocket import WsText
+from models.websocket_events import WsPing, WsPong
+from sim import UsageError, eventually, explore
 from sim.registry import find_scenario, find_subject
 from sim.search.runner import Runner
 from sim.world.fingerprint import Fingerprinter
 
 if TYPE_CHECKING:
-    from sim import Report, World
+    from sim import Report, Trace, World
 
 UVICORN = "uvicorn[h11,wsproto]"
 MARGIN = 1.25
@@ -76,11 +80,12 @@ PONGS = {"1.4.1": "violated", "1.4.2": "holds"}
 """What comes of a Ping, a Pong and a text each, by version."""
 
 
-def pongs(version: str, clients: int, *reductions: str) -> Report:
-    """All states of so many clients alike."""
-    params = {"clients": clients, "pongs": True}
+def pongs(version: str, clients: int, *reductions: str, order: str = "fixed", isolated: bool = True) -> Report:
+    """All states of so many clients alike, or what is left of them."""
+    params = {"clients": clients, "pongs": True, "order": order}
     reduce = reductions or ("states",)
-    return explore("independent_echoes", server=f"granian=={version}", params=params, reduce=reduce, symmetry=True)
+    scenario = attrs.evolve(find_scenario("independent_echoes"), isolated=isolated)
+    return explore(scenario, server=f"granian=={version}", params=params, reduce=reduce, symmetry=True)
 
 
 def symmetric_product(one: int, clients: int) -> int:
@@ -102,11 +107,59 @@ def test_the_states_of_two_clients_with_pongs_are_decided(version: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("version", PONGS)
 def test_the_states_of_three_clients_with_pongs_are_decided(version: str) -> None:
-    one, three = pongs(version, 1), pongs(version, 3, "classes", "states")
+    one, three = pongs(version, 1), pongs(version, 3, "classes", "states", isolated=False)
     assert three.complete
     assert three.verdict == PONGS[version]
     product = symmetric_product(one.states, 3)
     assert product <= three.states < 3 * product
+
+
+@pytest.mark.parametrize("order", ["fixed", "any"])
+@pytest.mark.parametrize("version", PONGS)
+def test_three_clients_with_pongs_are_decided_one_after_the_other(version: str, order: str) -> None:
+    """Behind each state in which the first may end come all that the second has, and behind these the third's."""
+    one, three = (pongs(version, clients, "classes", "states", order=order) for clients in (1, 3))
+    assert three.complete
+    assert three.assumes
+    assert three.verdict == PONGS[version]
+    assert {d.invariant for d in three.discoveries} == {d.invariant for d in one.discoveries}
+    assert three.states < 20 * one.states
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("version", PONGS)
+def test_two_clients_with_pongs_in_any_order_come_to_the_same_in_any_order_of_theirs(version: str) -> None:
+    every, apart = (
+        pongs(version, 2, "classes", "states", order="any", isolated=isolated) for isolated in (False, True)
+    )
+    assert every.complete
+    assert every.verdict == apart.verdict == PONGS[version]
+    assert {d.invariant for d in every.discoveries} == {d.invariant for d in apart.discoveries}
+    assert apart.states < every.states / 10
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"order": "some"}, r"order='some' does not exist\. There are: fixed, any\."),
+        ({"order": "any"}, r"order='any' is one of messages with a Ping and a Pong.*Set pongs=true, too\."),
+    ],
+)
+def test_orders_that_do_not_exist(params: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        explore("independent_echoes", server="reference", params=params)
+
+
+def test_each_client_picks_an_order() -> None:
+    orders: set[tuple[str, ...]] = set()
+
+    @eventually("seen", "Every run is seen.")
+    def see(trace: Trace) -> None:
+        orders.add(tuple(e.kind for e in trace.of(WsPing, WsPong, WsText) if (e.actor, e.way) == ("client-1", "sends")))
+
+    watched = attrs.evolve(find_scenario("independent_echoes"), invariants=(see,))
+    explore(watched, server="reference", params={"clients": 1, "pongs": True, "order": "any"})
+    assert orders == set(permutations(("ws.ping", "ws.pong", "ws.text")))
 
 
 @pytest.mark.parametrize("server", ["uvicorn[h11,websockets]", "uvicorn[httptools,websockets]"])

@@ -10,7 +10,7 @@ import pytest
 
 from sim import Faults, Settings, SimError
 from sim.search.both import LeftOut
-from sim.search.classes import Classes
+from sim.search.classes import Classes, awake
 from sim.search.reduction import REDUCTIONS
 from sim.world.agenda import Known
 from sim.world.clock import EPOCH
@@ -69,7 +69,7 @@ def test_both_together_make_fewer_runs_than_sleep_sets_alone() -> None:
     fewer = 0
     for seed in range(40):
         alone = Player(Program(seed, round=False))
-        for _ in Classes().runs(alone.play):
+        for _ in Classes(visit=awake).runs(alone.play):
             pass
         assert alone.reached == alone.program.states()
         together = searched(seed, round=False)
@@ -105,7 +105,7 @@ def forgets_the_step_to_a_known_state(monkeypatch: pytest.MonkeyPatch) -> None:
     def forgetful(self: Classes, play: Any) -> Any:
         found = run(self, play)
         if found is not None and found.known:
-            self._path[-1].step = Footprint()
+            self.path[-1].step = Footprint()
         return found
 
     monkeypatch.setattr(Classes, "_run", forgetful)

@@ -474,7 +474,7 @@ def test_isolation_that_is_there_is_looked_for_and_held() -> None:
     for server in ("uvicorn[h11,wsproto]", "hypercorn", "reference"):
         report = explore("independent_echoes", server=server, reduce=["classes"], check_isolation=True)
         assert report.complete
-        assert report.swaps == 8
+        assert report.swaps == 9
 
 
 @pytest.mark.parametrize("server", ["uvicorn[h11,wsproto]", "hypercorn", "reference"])
@@ -510,14 +510,13 @@ def test_help_and_table_say_what_is_preserved_and_what_is_assumed() -> None:
         assert f"preserves {reduction.preserves}" in helped
     assert f"It preserves {REDUCTIONS['classes'].preserves}." in ran.output
     assert "It assumes that connections of one server process have nothing to do with one another" in ran.output
-    assert "looked for in pairs that changed places (8 on reference)" in ran.output
-    assert "7 more runs were broken off as repeating another" in ran.output
+    assert "looked for in deliveries that changed places (9 on reference)" in ran.output
+    assert "broken off" not in ran.output
 
 
 def test_the_policy_counts_what_it_broke_off() -> None:
-    report = find(PAIRS["echoes-reference"], reduce=["classes"]).report
-    assert report.abandoned == 7
-    assert report.to_json()["abandoned"] == 7
+    report = find(PAIRS["fin-uvicorn"], reduce=["classes"]).report
+    assert report.abandoned == report.to_json()["abandoned"] > 0
     assert report.to_json()["reduce"] == ["classes"]
     assert "reduce" not in find(PAIRS["no-choice"]).report.to_json()
     assert Classes().abandoned == 0
