@@ -170,7 +170,7 @@ def explore(
                 break
         tally.finish()
         if question.shrinks(finished=policy.complete):
-            shrink_runs = shrink_all(runner, part, play)
+            shrink_runs = shrink_all(runner, part, question.play(runner))
     report = question.report(
         runner,
         part,

@@ -144,6 +144,11 @@ DIFFERENT: dict[str, Callable[[], tuple[Any, Any]]] = {
     "exceptions": lambda: (ValueError("a"), ValueError("b")),
     "causes": lambda: (caused(KeyError("a")), caused(KeyError("b"))),
     "ordered dictionaries": lambda: (OrderedDict(a=1), OrderedDict(a=2)),
+    "orders of an ordered dictionary": lambda: (OrderedDict(a=1, b=1), moved(OrderedDict(a=1, b=1), "a")),
+    "an empty list and an empty dictionary": lambda: ([], {}),
+    "an empty set and an empty deque": lambda: (set(), deque()),
+    "tuples of an integer and of a truth": lambda: ((1, "a"), (True, "a")),
+    "tuples of texts and of bytes": lambda: (("a", "b"), (b"a", b"b")),
     "one UUID and two": lambda: ([uuid.UUID(int=1), uuid.UUID(int=1)], [uuid.UUID(int=1), uuid.UUID(int=2)]),
     "one address and two": lambda: ([("a", "32768"), ("a", "32768")], [("a", "32768"), ("a", "32769")]),
     "well-known ports": lambda: (("127.0.0.1", "80"), ("127.0.0.1", "81")),
@@ -155,6 +160,11 @@ DIFFERENT: dict[str, Callable[[], tuple[Any, Any]]] = {
 def proxy_of(name: str) -> Any:
     LIVING.append(Thing(name))
     return weakref.proxy(LIVING[-1])
+
+
+def moved(made: OrderedDict[str, Any], key: str) -> OrderedDict[str, Any]:
+    made.move_to_end(key)
+    return made
 
 
 def caused(cause: BaseException) -> BaseException:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from sim import Settings, UsageError, Violation, always, eventually, sometimes
+from sim.search.explore import explore
 from sim.search.states import Visited
 from sim.world.fiber import Signal
 from tests.sim.toys import ADDRESS, Got, Noted, chattering, got, listening, picking, search, talker
@@ -128,6 +129,13 @@ def test_the_same_violations() -> None:
     assert plain.verdict == reduced.verdict == "violated"
     assert [d.invariant for d in plain.discoveries] == [d.invariant for d in reduced.discoveries]
     assert reduced.runs <= plain.runs
+
+
+def test_what_was_found_before_a_bound_is_shrunk_by_whole_runs() -> None:
+    """A run that ended at a known state would not break again what it broke."""
+    report = explore("lost_client", server="granian==1.4.1", reduce=("states",), max_runs=20)
+    assert report.verdict == "violated"
+    assert report.shrink_runs
 
 
 def test_a_violation_before_a_known_state_counts() -> None:

@@ -46,9 +46,9 @@ class Fingerprinter:
         self._kind = past
         self._symmetry = symmetry
         self._types = Types(knowledge or Knowledge(), worlds.HANDLERS, worlds.CONSTANTS)
-        self._past: Past
         self._world: World | None = None
-        self._walk: Walk | None = None
+        self._past: Past | None = None
+        self._seen: dict[int, bytes] = {}
 
     @property
     def blind(self) -> Counter[str]:
@@ -66,53 +66,55 @@ class Fingerprinter:
 
     def forget(self) -> None:
         """Let go of the last world."""
-        self._world = self._walk = None
+        self._world = self._past = None
+        self._seen = {}
+        self._types.lasting.forget_world()
 
     def of(self, world: World) -> bytes:
         """A world's fingerprint: sixteen bytes. Its loops have to be idle, and its scene set."""
-        if self._world is not world:
-            self._world, self._past = world, Past(world, self._kind, progress=self._symmetry)
-        self._past.catch_up()
+        past = self._past
+        if past is None or self._world is not world:
+            self.forget()
+            self._world, self._past = world, (past := Past(world, self._kind, progress=self._symmetry))
+        past.catch_up()
         scripts = list(world.scripts.values())
         if self._symmetry:
-            scripts = self._order(world, scripts)
-        past = self._past
-        walk = Walk(world, self._types, past.of_name, past.of_wire)
+            scripts = _in_order(world, scripts, past)
+        walk = Walk(world, self._types, past.of_name, past.of_wire, self._types.lasting.of(world))
         worlds.write_world(walk, world, scripts, past)
         walk.run()
-        walk.put(past.rest())
-        self._walk = walk
-        return walk.digest()
+        walk.put(*past.rest())
+        self._seen = walk.seen
+        return walk.end()
 
-    def number(self, value: object) -> float:
+    def number(self, value: object) -> bytes:
         """What the last fingerprint calls an object of its world: in worlds with one fingerprint, its counterpart's number.
 
         Raises:
             KeyError: it was not met.
         """
-        assert self._walk is not None
-        return self._walk.seen[id(value)]
+        return self._seen[id(value)]
 
-    def _order(self, world: World, scripts: Iterable[Fiber]) -> list[Fiber]:
-        """The scripts in an order that is the same for worlds which differ by an exchange of scripts alike.
 
-        Alike scripts are put in order by how far each has come (rule 5 of `sim.world.fingerprint.past`).
-        """
-        past = self._past
-        waiting: dict[str | None, int] = {}
-        for lane in world.agenda.lanes:
-            if isinstance(lane, Mailbox):
-                for post in lane.segments:
-                    waiting.setdefault(past.of_event(post.sent_by), len(waiting))
+def _in_order(world: World, scripts: Iterable[Fiber], past: Past) -> list[Fiber]:
+    """The scripts in an order that is the same for worlds which differ by an exchange of scripts alike.
 
-        def rank(fiber: Fiber) -> tuple[Any, ...]:
-            if fiber.alike is None:
-                return (fiber.name,)
-            return (
-                fiber.alike,
-                past.of_script(fiber.name) or b"",
-                past.of_progress(fiber.name),
-                waiting.get(fiber.name, -1),
-            )
+    Alike scripts are put in order by how far each has come (rule 5 of `sim.world.fingerprint.past`).
+    """
+    waiting: dict[str | None, int] = {}
+    for lane in world.agenda.lanes:
+        if isinstance(lane, Mailbox):
+            for post in lane.segments:
+                waiting.setdefault(past.of_event(post.sent_by), len(waiting))
 
-        return sorted(scripts, key=rank)
+    def rank(fiber: Fiber) -> tuple[Any, ...]:
+        if fiber.alike is None:
+            return (fiber.name,)
+        return (
+            fiber.alike,
+            past.of_script(fiber.name) or b"",
+            past.of_progress(fiber.name),
+            waiting.get(fiber.name, -1),
+        )
+
+    return sorted(scripts, key=rank)

@@ -25,24 +25,27 @@ import asyncio
 import contextvars
 import gc
 import operator
-import re
 import sys
 import types as python
 from typing import TYPE_CHECKING, Any
 
-from sim.world.fingerprint.builtin import write_code
+import attrs
+
+from sim.world.fingerprint.builtin import used
+from sim.world.fingerprint.plain import Heads, head, label, plain
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from sim.world.fingerprint.types import Handler
     from sim.world.fingerprint.walk import Walk
 
 OWN_FRAME = sys.version_info >= (3, 11)
 """Whether a coroutine itself refers to what its frame holds, and its frame to nothing."""
-BEFORE_CODE = 3 if sys.version_info[:2] == (3, 11) else 0
-"""How many referents of a coroutine to pass over before its frame's code is looked for: 3.11 has it twice, first here."""
+BEFORE_CODE = {(3, 11): 3, (3, 12): 2, (3, 13): 2}.get(sys.version_info[:2], 0)
+"""How many referents of a coroutine nearly always come before its frame's code; 3.11 has it twice, first here."""
 SNAPSHOTS = sys.version_info < (3, 13)
 """Whether `f_locals` makes a dictionary that the frame keeps (rule 2)."""
-_DEFAULT_NAME = re.compile(r"Task-\d+\Z")
 DEAD = {asyncio.tasks._wait.__code__: "f"}  # type: ignore[attr-defined]
 """Variables that are left out, by code (rule 5)."""
 TRANSPARENT = frozenset(
@@ -61,122 +64,168 @@ TRANSPARENT = frozenset(
 
 # Coroutines and generators.
 
+_STACK = Heads(b":")
+_ENDED, _HANDLING = head("ended"), head("handling")
+
+
+@attrs.frozen
+class Layout:
+    """What is known of the frames of one code at one position that hold as many things.
+
+    Attributes:
+        text: what is written of each of them.
+        dead: which of the things is left out (rule 5).
+        names: the global names that have to be looked at.
+    """
+
+    text: bytes
+    dead: int | None
+    names: tuple[str, ...]
+
 
 def _suspended(prefix: str) -> Handler:
-    of_frame, of_code, of_inner = (operator.attrgetter(prefix + name) for name in ("frame", "code", "await"))
-    if prefix == "gi_":
-        of_inner = operator.attrgetter("gi_yieldfrom")
+    of_frame = operator.attrgetter(prefix + "frame")
+    of_inner = operator.attrgetter("gi_yieldfrom" if prefix == "gi_" else prefix + "await")
 
-    full: dict[tuple[int, int, int], tuple[int, int | None]] = {}
-    """Of frames of which every name is bound, by code, position and number of referents (rule 4): what stands for the
-    names, and which of them is dead."""
-    kept: list[Any] = []
-    """Code objects whose addresses are in there."""
-
-    def write(walk: Walk, value: Any) -> None:
+    def write(walk: Walk, value: Any) -> Iterable[Any]:
         frame = of_frame(value)
         if frame is None:
-            walk.put(value.__qualname__, "ended")
-            return
-        code, inner, position = of_code(value), of_inner(value), frame.f_lasti
-        variables = frame.f_globals
-        seen = walk.types.codes.get(id(code))
-        if seen is None or seen[2]:
-            write_code(walk, code, variables, variables.get("__name__"))
+            walk.write(_ENDED)
+            return (value.__qualname__,)
+        code, inner, handled, layout, awaits = frame.f_code, of_inner(value), None, None, False
+        if OWN_FRAME:
+            held = _behind(gc.get_referents(value), code)
+            if inner is None:
+                _strip(held)
+            else:
+                if held[-1] is not inner:
+                    handled = held.pop()
+                awaits = held[-1] is inner
+                if awaits:
+                    layout = walk.types.layouts.get((id(code), frame.f_lasti, len(held), None))
+            if layout is None:
+                layout = _layout(walk, frame, len(held), _names(frame)[0], awaits=awaits)
         else:
-            walk.out.append(seen[1])
-        referents = gc.get_referents(value if OWN_FRAME else frame)
-        known = snapshot = key = None
-        if OWN_FRAME and inner is not None:
-            start = _first_variable(referents, code)
-            end = len(referents)
-            if referents[end - 1] is not inner:
-                end -= 1
-            if referents[end - 1] is inner:
-                key = (id(code), position, end - start)
-                known = full.get(key)
-        if known is None:
-            local = frame.f_locals
-            names = tuple(local)
-            known = walk.types.shape(names), names.index(DEAD[code]) if DEAD.get(code) in names else None
-            if key is not None and len(names) == _names_in(code):
-                full[key] = known
-                kept.append(code)
-            if SNAPSHOTS and local is not variables:
-                referents = gc.get_referents(value if OWN_FRAME else frame)
-                snapshot = local
-                local.clear()
-        start = _first_variable(referents, code)
-        while (
-            not OWN_FRAME
-            and start < len(referents)
-            and _is_one_of(referents[start], variables, frame.f_builtins, snapshot)
-        ):
-            start += 1
-        end = len(referents)
-        while end > start and referents[end - 1] is None:
-            end -= 1
-        shape, dead = known
-        if dead is not None:
-            referents[start + dead] = 0
-        walk.put(position, shape, *referents[start:end], inner)
+            names, snapshot = _names(frame)
+            held = _behind(gc.get_referents(frame), code)
+            while held and held[0] is not None and _is_one_of(held[0], frame.f_globals, frame.f_builtins, snapshot):
+                del held[0]
+            _strip(held)
+            layout = _layout(walk, frame, len(held), names)
+        walk.write(layout.text)
+        if layout.dead is not None:
+            held[layout.dead] = 0
+        if handled is not None:
+            walk.write(_HANDLING)
+            held.append(handled)
+        return held if not layout.names else [*used(walk, layout.names, frame.f_globals), *held]
 
     return write
 
 
-def _first_variable(referents: list[Any], code: Any) -> int:
-    """Where in what a frame refers to what is behind its code begins."""
+def _behind(referents: list[Any], code: Any) -> list[Any]:
+    """What a frame refers to behind its code: what it holds."""
     at = BEFORE_CODE
     while referents[at] is not code:
         at += 1
-    return at + 1
+    del referents[: at + 1]
+    return referents
+
+
+def _strip(held: list[Any]) -> None:
+    """Leave out what may be None or not be there (rule 1)."""
+    while held and held[-1] is None:
+        held.pop()
+
+
+def _is_one_of(value: Any, *others: Any) -> bool:
+    return any(value is other for other in others)
+
+
+def _names(frame: Any) -> tuple[tuple[str, ...], Any]:
+    """Which names of a frame are bound, and the dictionary that the frame keeps of having been asked (rule 2)."""
+    local = frame.f_locals
+    names = tuple(local)
+    if not SNAPSHOTS or local is frame.f_globals:
+        return names, None
+    local.clear()
+    return names, local
+
+
+def _layout(walk: Walk, frame: Any, holds: int, names: tuple[str, ...], *, awaits: bool = False) -> Layout:
+    """The layout of a frame that holds so many things and has these names bound."""
+    layouts, code, position = walk.types.layouts, frame.f_code, frame.f_lasti
+    layout = layouts.get((id(code), position, holds, names))
+    if layout is None:
+        _, token, used_names = walk.types.code(code, frame.f_globals.get("__name__"))
+        text = token + _STACK[holds] + plain(position) + label(repr(names))
+        layout = Layout(text, names.index(DEAD[code]) if DEAD.get(code) in names else None, used_names)
+        layouts[id(code), position, holds, names] = layout
+        if awaits and len(names) == _names_in(code):
+            layouts[id(code), position, holds, None] = layout
+    return layout
 
 
 def _names_in(code: Any) -> int:
     return len({*code.co_varnames, *code.co_cellvars, *code.co_freevars})
 
 
-def _is_one_of(value: Any, *others: Any) -> bool:
-    return value is not None and any(value is other for other in others)
-
-
-def write_referents(walk: Walk, value: Any) -> None:
+def write_referents(_walk: Walk, value: Any) -> Iterable[Any]:
     """What does nothing but refer to one other thing."""
-    walk.put(type(value).__name__)
-    walk.put(*(r for r in gc.get_referents(value) if not isinstance(r, type)))
+    referents = [r for r in gc.get_referents(value) if not isinstance(r, type)]
+    return (type(value), len(referents), *referents)
 
 
 # Futures and tasks.
 
-
-def _future(walk: Walk, value: Any) -> None:
-    walk.put(value._state, value._asyncio_future_blocking, value._exception)
-    if value._state == "FINISHED":
-        walk.put(value._result)
-    if value._callbacks:
-        for callback, context in walk.temporary(value._callbacks):
-            walk.put(callback, _context_of(walk, context))
+_FUTURE, _TASK, _CONTEXT = head("future"), head("task"), Heads(b"x")
 
 
-def _task(walk: Walk, value: Any) -> None:
-    _future(walk, value)
+def _future(walk: Walk, value: Any) -> list[Any]:
+    walk.write(_FUTURE)
+    state = value._state
+    parts = [state, value._asyncio_future_blocking, value._exception]
+    if state == "FINISHED":
+        parts.append(value._result)
+    callbacks = value._callbacks
+    if callbacks:
+        parts.append(len(callbacks))
+        for callback, context in callbacks:
+            parts += (callback, context or 0)
+    else:
+        parts.append(0)
+    return parts
+
+
+def _task(walk: Walk, value: Any) -> list[Any]:
+    walk.write(_TASK)
+    parts = _future(walk, value)
     name = value.get_name()
-    walk.put(name if not _DEFAULT_NAME.match(name) else None, value._must_cancel, value._coro, value._fut_waiter)
+    default = name[:5] == "Task-" and name[5:].isdecimal()
+    parts += (None if default else name, value._must_cancel, value._coro, value._fut_waiter)
     if sys.version_info >= (3, 11):
-        walk.put(value.cancelling())
-    if value._state == "PENDING":
-        context = next((r for r in gc.get_referents(value) if type(r) is contextvars.Context), None)
-        walk.put(_context_of(walk, context))
+        parts.append(value.cancelling())
+    if parts[0] == "PENDING":
+        parts.append(_context_of(value) or 0)
+    return parts
 
 
-def _context_of(walk: Walk, context: Any) -> Any:
-    """A context; nearly all are empty."""
-    return context if context else 0
+def _context_of(task: Any) -> contextvars.Context | None:
+    if sys.version_info >= (3, 12):
+        return task.get_context()  # type: ignore[no-any-return]
+    for referent in gc.get_referents(task):
+        if type(referent) is contextvars.Context:
+            return referent
+    return None
 
 
-def _context(walk: Walk, value: Any) -> None:
+def _context(walk: Walk, value: Any) -> Iterable[Any]:
+    """A context; nearly all are empty, and those are left out wherever they are met."""
+    walk.write(_CONTEXT[len(value)])
+    parts: list[Any] = []
     for variable, held in sorted(value.items(), key=lambda item: item[0].name):
-        walk.put(variable.name, held)
+        parts += (variable.name, held)
+    return parts
 
 
 HANDLERS: dict[type, Handler] = {

@@ -33,6 +33,7 @@ Rules for this file:
 from __future__ import annotations
 
 from hashlib import blake2b
+from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import attrs
@@ -69,7 +70,7 @@ class Past:
         self._progress: dict[str, dict[str, int]] = {}
         self._of_event: list[str | None] = []
         self._wires: dict[str, Any] = {}
-        self._read = 0
+        self._read = self._read_of_wires = 0
         self._asked: set[str] = set()
 
     def catch_up(self) -> None:
@@ -85,9 +86,6 @@ class Past:
                     counts = self._progress.setdefault(strand, {})
                     counts[event.kind] = counts.get(event.kind, 0) + 1
             adding(event)
-            if isinstance(event, (TcpSend, TcpDeliver)):
-                data = event.data if isinstance(event, TcpSend) else event.size
-                self._feed(self._wires, event.connection, (event.kind, self._role(event.actor), data))
         self._read = len(events)
         self._asked.clear()
 
@@ -113,18 +111,26 @@ class Past:
         """All that a connection carried, or None where that is not known: none, or TLS."""
         if endpoint is None or endpoint.name in self._world._encrypted:
             return None
+        for event in self._world.trace.events[self._read_of_wires : self._read]:
+            if isinstance(event, (TcpSend, TcpDeliver)):
+                data = event.data if isinstance(event, TcpSend) else event.size
+                self._feed(self._wires, event.connection, (event.kind, self._role(event.actor), data))
+        self._read_of_wires = self._read
         wire = self._wires.get(endpoint.name)
         return wire.digest() if wire is not None else None
 
     def rest(self) -> tuple[Any, ...]:
-        """What was not asked for since the events were last read."""
+        """What was not asked for since the events were last read: roles and digests, those of names that tell nothing last."""
         named: list[tuple[str, bytes]] = []
         nameless: list[tuple[str, bytes]] = []
         for strand, running in self._strands.items():
             if strand not in self._asked:
                 loose = strand in self._world.trace.counted or strand.startswith("connection ")
                 (nameless if loose else named).append((self._role(strand), running.digest()))
-        return (*sorted(named), None, *sorted(nameless))
+        if len(named) + len(nameless) > 1:
+            named.sort()
+            nameless.sort()
+        return (*chain(*named), None, *chain(*nameless))
 
     def rearranged(self) -> Trace:
         """The run's events in another order, with the same past: strand by strand, the last begun first, without times."""

@@ -9,7 +9,8 @@ Rules for this file:
    (parsers, compressors); otherwise as what was never seen before.
 4. Modules and classes are constant, except those of the application: their variables are written where a function
    that uses them is met. The standard library, the engine, and packages that the subject names are held to keep
-   nothing in variables of modules and classes from one event to the next.
+   nothing in variables of modules and classes, nor on functions, from one event to the next.
+5. How a type is written does not depend on which types were met before it.
 """
 
 from __future__ import annotations
@@ -24,15 +25,23 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import attrs
 
 from sim.world.fingerprint import builtin, frames
+from sim.world.fingerprint.instances import instances, write_class, write_fed, write_frozen, write_unknown
+from sim.world.fingerprint.lasting import Lasting
+from sim.world.fingerprint.plain import Heads, label
+from sim.world.fingerprint.walk import WAYS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from sim.world.fingerprint.walk import Walk
 
-Handler: TypeAlias = "Callable[[Walk, Any], None]"
+Handler: TypeAlias = "Callable[[Walk, Any], Iterable[Any]]"
+"""How an object is written: it may write to the walk, and returns what is written behind that, its parts."""
+Way: TypeAlias = "Callable[[Walk, Any], bytes | None]"
+"""What stands for a value; None if it is an object."""
 
 _POINTER = 8
+_NEVER = Heads(b"!")
 _ENGINE = frozenset({"sim", "models", "builtins", "__builtin__"})
 _LOGGING = ("logging.Logger", "logging.RootLogger", "logging.PlaceHolder", "logging.Manager")
 
@@ -56,113 +65,131 @@ class Knowledge:
 
 
 class Types:
-    """The handlers, by type. It lasts for a whole search.
+    """How each type is written. It lasts for a whole search.
 
     Args:
         knowledge: what the subject says of its code.
         handlers: of the world's own types.
-        constants: of types that are written as a value; a function from an object to that, or None if it is not.
+        constants: of types that are written as a value: a function from an object to a text.
     """
 
     def __init__(
         self,
         knowledge: Knowledge,
         handlers: dict[type, Handler],
-        constants: dict[type, Callable[[Any], Any]],
+        constants: dict[type, Callable[[Any], str]],
     ) -> None:
         self._knowledge = knowledge
         self._constant_packages = sys.stdlib_module_names | _ENGINE | knowledge.constant
-        self.handlers: dict[type, Handler] = {**builtin.HANDLERS, **frames.HANDLERS, **handlers}
-        self.constant: dict[type, Callable[[Any], Any] | None] = {
-            **dict.fromkeys(self.handlers),
-            type: self._class,
-            python.FunctionType: self._function,
-            **builtin.CONSTANTS,
-            **constants,
-        }
-        """By each type that was met: how its instances are written as a value; None if they never are."""
+        self._bases = {**builtin.BASES, **frames.HANDLERS, **handlers}
+        self.handlers: dict[type, Handler] = {**builtin.HANDLERS, **frames.HANDLERS, **handlers, type: write_class}
+        self.ways: dict[type, Way | None] = _Ways(self._learn)
+        """By each type that was met: what stands for its instances as values; None if they never are values."""
+        self.ways.update(dict.fromkeys(self.handlers))
+        self.ways.update(WAYS)
+        self.ways.update({kind: _telling(tell) for kind, tell in (builtin.CONSTANTS | constants).items()})
+        self.ways.update(
+            {
+                type: self._class,
+                python.FunctionType: self._function,
+                python.BuiltinFunctionType: self._builtin_function,
+                python.ModuleType: self._named,
+            }
+        )
+        self.lasting = Lasting()
         self.ordered = False
         """Whether the order of timers that are due at one moment is written."""
         self.blind: collections.Counter[str] = collections.Counter()
         """Types of which states were not taken for others they may have been, and how often."""
-        self._shapes: dict[tuple[str, ...], int] = {}
-        self._classes: dict[type, Any] = {}
-        self.codes: dict[int, tuple[Any, str, tuple[str, ...]]] = {}
+        self.codes: dict[int, tuple[Any, bytes, tuple[str, ...]]] = {}
         """What `code` said of a code object, by its address."""
+        self.layouts: dict[tuple[int, int, int, tuple[str, ...] | None], frames.Layout] = {}
+        """What is known of frames: by the address of their code, their position, how many things they hold, and the names
+        that are bound, if these are not all."""
         self._tokens = itertools.count()
 
-    # Names.
+    # What is written as a value.
 
     def is_constant(self, module: str | None) -> bool:
         """Rule 4: whether a module's variables need not be looked at."""
         return (module or "").partition(".")[0] in self._constant_packages
 
-    def _class(self, cls: type) -> Any:
-        """What stands for a class; None if it has to be looked into."""
-        found = self._classes.get(cls)
-        if found is None:
-            module = cls.__module__ if isinstance(cls.__module__, str) else None
-            if "<locals>" in cls.__qualname__ or not self.is_constant(module):
-                return None
-            found = self._classes[cls] = f"class {module}.{cls.__qualname__}"
-        return found
+    def _token_of_class(self, cls: type) -> bytes | None:
+        """What stands for a class in every world; None if it has to be looked into."""
+        module = cls.__module__ if isinstance(cls.__module__, str) else None
+        if "<locals>" in cls.__qualname__ or not self.is_constant(module):
+            return None
+        return label(f"class {module}.{cls.__qualname__}")
 
-    def _function(self, function: Any) -> Any:
+    def _class(self, _walk: Walk, cls: type) -> bytes | None:
+        token = self._token_of_class(cls)
+        return token and self.lasting.keep(cls, token)
+
+    def _function(self, _walk: Walk, function: Any) -> bytes | None:
         """What stands for a function that holds nothing; None for another."""
         if function.__closure__ is not None or function.__dict__:
             return None
         _, token, names = self.code(function.__code__, function.__module__)
-        return token if not names and self.is_constant(function.__module__) else None
+        if names or not self.is_constant(function.__module__):
+            return None
+        return token if "<locals>" in function.__qualname__ else self.lasting.keep(function, token)
 
-    def shape(self, names: tuple[str, ...]) -> int:
-        """A number for a tuple of names, which means the same in each process."""
-        found = self._shapes.get(names)
-        if found is None:
-            found = self._shapes[names] = builtin.number_of(repr(names))
-        return found
+    def _builtin_function(self, _walk: Walk, function: Any) -> bytes | None:
+        owner = function.__self__
+        if type(owner) is not python.ModuleType:
+            return None
+        return self.lasting.keep(function, label(f"builtin {owner.__name__}.{function.__name__}"))
 
-    def code(self, code: Any, module: str | None) -> tuple[Any, str, tuple[str, ...]]:
+    def _named(self, _walk: Walk, value: Any) -> bytes:
+        """A module or a logger."""
+        name = vars(value).get("__name__") or vars(value).get("name")
+        return self.lasting.keep(value, label(f"{type(value).__name__} {name}"))
+
+    def _member(self, _walk: Walk, value: enum.Enum) -> bytes:
+        token = label(f"{_full_name(type(value))}.{value._name_}")
+        return token if "<locals>" in type(value).__qualname__ else self.lasting.keep(value, token)
+
+    def code(self, code: Any, module: str | None) -> tuple[Any, bytes, tuple[str, ...]]:
         """A code object, what stands for it, and the global names in it that have to be looked at."""
         found = self.codes.get(id(code))
         if found is None:
             names = () if self.is_constant(module) else tuple(dict.fromkeys(builtin.names_of(code)))
-            token = f"{code.co_filename}:{code.co_firstlineno}:{code.co_name}:{len(code.co_code)}"
+            token = label(f"{code.co_filename}:{code.co_firstlineno}:{code.co_name}:{len(code.co_code)}")
             found = self.codes[id(code)] = (code, token, names)
         return found
 
-    def never(self, what: type) -> tuple[str, int]:
+    def never(self, what: type) -> bytes:
         """A token that was never written before."""
         self.blind[_full_name(what)] += 1
-        return ("never", next(self._tokens))
+        return _NEVER[next(self._tokens)]
 
     # Types that were not met before.
 
-    def learn(self, cls: type) -> None:
+    def _learn(self, cls: type) -> None:
         """Find out how instances of `cls` are written."""
         self.handlers[cls] = self._make(cls)
-        self.constant.setdefault(cls, None)
+        self.ways.setdefault(cls, None)
 
     def _make(self, cls: type) -> Handler:
         if issubclass(cls, type):
-            self.constant[cls] = self._class
-            return builtin.write_class
+            self.ways[cls] = self._class
+            return write_class
         if issubclass(cls, enum.Enum):
-            self.constant[cls] = _member
+            self.ways[cls] = self._member
         elif issubclass(cls, python.ModuleType) or _full_name(cls) in _LOGGING:
-            self.constant[cls] = _named
+            self.ways[cls] = self._named
         names = {_full_name(c) for c in cls.__mro__}
         if names & self._knowledge.frozen:
-            return builtin.write_frozen
+            return write_frozen
         if names & frames.TRANSPARENT:
             return frames.write_referents
         if names & self._knowledge.fed or names & builtin.FED:
-            return builtin.write_fed
-        base = next((c for c in cls.__mro__ if c in builtin.BASES or c in self.handlers), object)
+            return write_fed
+        base = next((c for c in cls.__mro__ if c in self._bases), object)
         if any(_hides(c) for c in cls.__mro__[: cls.__mro__.index(base)]):
-            return builtin.write_unknown
-        inner = self.handlers.get(base) if base in self.handlers else builtin.BASES.get(base)
+            return write_unknown
         skip = frozenset(n.rpartition(".")[2] for n in self._skipped(cls))
-        return builtin.instances(cls, self._slots(cls, base), inner, skip)
+        return instances(cls, self._token_of_class(cls), self._slots(cls, base), self._bases.get(base), skip)
 
     def _skipped(self, cls: type) -> set[str]:
         every = self._knowledge.skip | builtin.SKIP
@@ -175,13 +202,22 @@ class Types:
         return tuple(sorted(slots, key=lambda d: d.__qualname__))
 
 
-def _member(value: enum.Enum) -> str:
-    return f"{_full_name(type(value))}.{value._name_}"
+class _Ways(dict[type, "Way | None"]):
+    """Ways by type; a type that is not there is learnt."""
+
+    __slots__ = ("_learn",)
+
+    def __init__(self, learn: Callable[[type], None]) -> None:
+        self._learn = learn
+
+    def __missing__(self, cls: type) -> Way | None:
+        self._learn(cls)
+        return self[cls]
 
 
-def _named(value: Any) -> str:
-    """A module or a logger."""
-    return f"{type(value).__name__} {vars(value).get('__name__') or vars(value).get('name')}"
+def _telling(tell: Callable[[Any], str]) -> Way:
+    """A value that is told by a text."""
+    return lambda _walk, value: label(tell(value))
 
 
 def _full_name(cls: type) -> str:

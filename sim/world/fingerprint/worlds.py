@@ -19,16 +19,18 @@ Rules for this file:
 
 from __future__ import annotations
 
-from itertools import groupby
+from itertools import chain, groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from sim.world.agenda import Agenda
 from sim.world.choices import Choices
 from sim.world.clock import Clock
 from sim.world.description import Description
-from sim.world.endpoint import Channel, Endpoint, Segment
+from sim.world.endpoint import Channel, Endpoint
 from sim.world.entropy import Entropy
 from sim.world.fiber import Fiber
+from sim.world.fingerprint.plain import Heads, head
 from sim.world.host import Host
 from sim.world.kernel import Kernel, Listener
 from sim.world.lanes import Alarm, Mailbox, Post
@@ -40,7 +42,7 @@ from sim.world.trace import Trace
 from sim.world.world import World
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from sim.world.faults import Striker
     from sim.world.fingerprint.past import Past
@@ -48,27 +50,34 @@ if TYPE_CHECKING:
     from sim.world.fingerprint.walk import Walk
 
 
+_FIBER, _DONE, _ALARM, _POST, _ENDPOINT, _LISTENER, _SOCKET, _PROCESS, _LOOP, _HOST = map(
+    head, ("fiber", "done", "alarm", "post", "endpoint", "listener", "socket", "process", "loop", "host")
+)
+_when = itemgetter(0)
+_MAILBOX, _CHANNEL = Heads(b"B"), Heads(b"C")
+
+
 def write_world(walk: Walk, world: World, scripts: Sequence[Fiber], past: Past) -> None:
     """Write a world's roots, with `scripts` in this order."""
-    agenda = world.agenda
+    agenda, listeners = world.agenda, world.kernel.listeners
     limit = walk.distance(world.settling_until) if world.settling_until is not None else None
-    walk.put(world.phase, limit, min(world.clock.now - agenda._last_event, 1e6))
+    parts: list[Any] = [world.phase, limit, min(world.clock.now - agenda._last_event, 1e6), len(scripts)]
     for fiber in scripts:
-        walk.put(fiber.alike or fiber.name, past.of_script(fiber.name), fiber.entropy and fiber.entropy.drawn(), fiber)
-    for process in world.processes:
-        walk.put(process)
-    walk.put(world.shared_entropy.drawn())
-    for address, listener in sorted(world.kernel.listeners.items()):
-        walk.put(address, listener)
+        drawn = fiber.entropy and fiber.entropy.drawn()
+        parts += (fiber.alike or fiber.name, past.of_script(fiber.name), drawn, fiber)
+    parts += (len(world.processes), *world.processes, world.shared_entropy.drawn(), len(listeners))
+    for listener in sorted(listeners.items()) if len(listeners) > 1 else listeners.items():
+        parts += listener
+    walk.put(*parts)
     if world.striker is not None:
         _write_faults(walk, world, world.striker)
     alarms = sorted((a for a in agenda._alarms if a[2].callback is not None), key=lambda a: a[:2])
-    _write_timers(walk, [(walk.distance(when), alarm, True) for when, _, alarm in alarms])
+    walk.put(*_timers(walk, [(walk.distance(when), alarm, True) for when, _, alarm in alarms]))
     walk.unordered([lane for lane in agenda.lanes if lane.segments])
-    walk.unordered(fiber for fiber in world.fibers if not fiber.done)
+    walk.unordered([fiber for fiber in world.fibers if not fiber.done])
     for process in world.processes:
         if not process.exited:
-            walk.unordered(task for task in process.loop.tasks if not task.done())
+            walk.unordered([task for task in process.loop.tasks if not task.done()])
 
 
 def _write_faults(walk: Walk, world: World, striker: Striker) -> None:
@@ -76,34 +85,40 @@ def _write_faults(walk: Walk, world: World, striker: Striker) -> None:
     walk.put(striker.on, *striker.left.items(), int(world.clock.jumped), len(striker.armed))
     for armed in striker.armed:
         walk.put(armed.task, armed.after, armed.counting)
-    walk.unordered((name, task) for name, task in striker.tasks.items() if not task.done())
+    walk.unordered([(name, task) for name, task in striker.tasks.items() if not task.done()])
     walk.unordered(
-        (c, c.stalled, c.name in striker.lost, c._endpoint.inbound.in_flight, c._endpoint.outbound.in_flight)
-        for c in world.connections
-        if c.stalled or not c.closed
+        [
+            (c, c.stalled, c.name in striker.lost, c._endpoint.inbound.in_flight, c._endpoint.outbound.in_flight)
+            for c in world.connections
+            if c.stalled or not c.closed
+        ]
     )
 
 
 # Scripts and native threads.
 
 
-def _fiber(walk: Walk, fiber: Fiber) -> None:
-    walk.put(fiber.daemon, fiber.done, fiber.result, fiber.on_done, fiber._ended)
-    if not fiber.done:
-        walk.put(fiber._coroutine, fiber._waits_for)
+def _fiber(walk: Walk, fiber: Fiber) -> Iterable[Any]:
+    if fiber.done:
+        walk.write(_DONE)
+        return (fiber.daemon, fiber.result, fiber.on_done, fiber._ended)
+    walk.write(_FIBER)
+    return (fiber.daemon, fiber.result, fiber.on_done, fiber._ended, fiber._coroutine, fiber._waits_for)
 
 
-def _alarm(walk: Walk, alarm: Alarm) -> None:
-    walk.put(alarm.callback)
+def _alarm(walk: Walk, alarm: Alarm) -> Iterable[Any]:
+    walk.write(_ALARM)
+    return (alarm.callback,)
 
 
-def _mailbox(walk: Walk, mailbox: Mailbox) -> None:
-    for post in mailbox.segments:
-        walk.put(post)
+def _mailbox(walk: Walk, mailbox: Mailbox) -> Iterable[Any]:
+    walk.write(_MAILBOX[len(mailbox.segments)])
+    return mailbox.segments
 
 
-def _post(walk: Walk, post: Post) -> None:
-    walk.put(post.label, *_interval(walk, post), post.callback)
+def _post(walk: Walk, post: Post) -> Iterable[Any]:
+    walk.write(_POST)
+    return (post.label, *_interval(walk, post), post.callback)
 
 
 def _interval(walk: Walk, item: Any) -> tuple[complex, complex]:
@@ -114,10 +129,11 @@ def _interval(walk: Walk, item: Any) -> tuple[complex, complex]:
 # Connections.
 
 
-def _endpoint(walk: Walk, endpoint: Endpoint) -> None:
+def _endpoint(walk: Walk, endpoint: Endpoint) -> Iterable[Any]:
     if not endpoint.scripted and endpoint.name != "pair":
         walk.owner = endpoint
-    walk.put(
+    walk.write(_ENDPOINT)
+    return (
         endpoint.local,
         endpoint.remote,
         endpoint.scripted,
@@ -134,7 +150,8 @@ def _endpoint(walk: Walk, endpoint: Endpoint) -> None:
         endpoint.send_size,
         len(endpoint.receive_buffer),
         *endpoint.receive_buffer,
-        *(part for part, _ in endpoint.send_buffer),
+        len(endpoint.send_buffer),
+        *[part for part, _ in endpoint.send_buffer],
         endpoint.outbound,
         endpoint.outbound.target,
         endpoint.inbound,
@@ -143,87 +160,122 @@ def _endpoint(walk: Walk, endpoint: Endpoint) -> None:
     )
 
 
-def _channel(walk: Walk, channel: Channel) -> None:
-    walk.put(channel.source, len(channel.segments))
+def _channel(walk: Walk, channel: Channel) -> Iterable[Any]:
+    walk.write(_CHANNEL[len(channel.segments)])
+    parts: list[Any] = [channel.source]
     for segment in channel.segments:
-        _segment(walk, segment)
+        parts += (segment.flag, segment.data, segment.label, *_interval(walk, segment))
+    return parts
 
 
-def _segment(walk: Walk, segment: Segment) -> None:
-    walk.put(segment.flag, segment.data, segment.label, *_interval(walk, segment))
+def _listener(walk: Walk, listener: Listener) -> Iterable[Any]:
+    walk.write(_LISTENER)
+    return (
+        listener.address,
+        listener.label,
+        listener.backlog,
+        listener.receive_size,
+        listener.send_size,
+        len(listener.queue),
+        *listener.queue,
+        len(listener.turned_away),
+        *listener.turned_away,
+        listener.watcher,
+        *[sock for sock in walk.world._fds.values() if sock._file.listener is listener],
+        None,
+    )
 
 
-def _listener(walk: Walk, listener: Listener) -> None:
-    walk.put(listener.address, listener.label, listener.backlog, listener.receive_size, listener.send_size)
-    walk.put(len(listener.queue), *listener.queue, *listener.turned_away, listener.watcher)
-    for sock in walk.world._fds.values():
-        if sock._file.listener is listener:
-            walk.put(sock)
-
-
-def _socket(walk: Walk, sock: SimSocket) -> None:
+def _socket(walk: Walk, sock: SimSocket) -> Iterable[Any]:
     file = sock._file
-    walk.put(sock._fd == -1, sock.family, file.address, file.endpoint, file.listener, file.told, sock._timeout)
-    walk.put(file.descriptors, file.nonblocking, tuple(sorted(file.options.items(), key=repr)) if file.options else ())
+    key = None
     if sock.owner is not None and sock._fd != -1:
         key = sock.owner.loop.selector._keys.get(sock._fd)
-        if key is not None:
-            walk.put(key.events, key.data)
+    walk.write(_SOCKET)
+    return (
+        sock._fd == -1,
+        sock.family,
+        file.address,
+        file.endpoint,
+        file.listener,
+        file.told,
+        sock._timeout,
+        file.descriptors,
+        file.nonblocking,
+        key and key.events,
+        key and key.data,
+        len(file.options),
+        *(part for item in sorted(file.options.items()) for part in item),
+    )
 
 
 # Processes and loops.
 
 
-def _process(walk: Walk, process: Process) -> None:
-    walk.put(process.name, process.parked, process.exited, process.exit_reason, process.killed_by, process.stopping)
-    walk.put(process.main)
-    if not process.exited:
-        walk.put(process.loop, process.signal_handlers)
+def _process(walk: Walk, process: Process) -> Iterable[Any]:
+    walk.write(_PROCESS)
+    return (
+        process.name,
+        process.parked,
+        process.exited,
+        process.exit_reason,
+        process.killed_by,
+        process.stopping,
+        process.main,
+        *(() if process.exited else (process.loop, process.signal_handlers)),
+    )
 
 
-def _loop(walk: Walk, loop: SimLoop) -> None:
+def _loop(walk: Walk, loop: SimLoop) -> Iterable[Any]:
     private: Any = loop
-    walk.put(tuple(private._ready), private._exception_handler, private._task_factory)
+    walk.write(_LOOP)
+    parts: list[Any] = [len(private._ready), *private._ready, private._exception_handler, private._task_factory]
     chosen = {id(handle) for handle in loop.timers}
-    live = [handle for handle in private._scheduled if not handle.cancelled()]
-    live.sort(key=lambda handle: handle._when)
-    timers = [(handle._when, handle, id(handle) in chosen) for handle in live]
+    timers = [(handle._when, handle, id(handle) in chosen) for handle in private._scheduled if not handle.cancelled()]
     if walk.types.ordered and len({when for when, _, _ in timers}) < len(timers):
         for handle in private._scheduled:
-            walk.put(handle._when, None if handle.cancelled() else handle, id(handle) in chosen)
+            parts += (handle._when, None if handle.cancelled() else handle, id(handle) in chosen)
     else:
-        _write_timers(walk, timers)
+        timers.sort(key=_when)
+        parts += _timers(walk, timers)
     selector = loop.selector
     if any(_unread(sock, selector) for sock in walk.world._fds.values() if sock._file.endpoint is not None):
-        walk.put("order", *sorted(selector._socks.values(), key=lambda sock: sock.woken))
-    walk.unordered(list(private._asyncgens))
+        socks = sorted(selector._socks.values(), key=lambda sock: sock.woken)
+        parts += (len(socks), *socks)
+    if private._asyncgens:
+        walk.unordered(list(private._asyncgens))
+    return parts
 
 
-def _write_timers(walk: Walk, timers: list[tuple[Any, Any, bool]]) -> None:
+def _timers(walk: Walk, timers: list[tuple[Any, Any, bool]]) -> list[Any]:
     """Timers, sorted by their moments: those of one moment in order only where that counts (rule 3)."""
-    for when, group in groupby(timers, key=lambda timer: timer[0]):
+    if len(timers) < 2 or walk.types.ordered:
+        return [len(timers), *chain(*timers)]
+    parts: list[Any] = [len(timers)]
+    for when, group in groupby(timers, key=_when):
         due = list(group)
-        if len(due) == 1 or walk.types.ordered:
-            for _, timer, chosen in due:
-                walk.put(when, timer, chosen)
+        if len(due) == 1:
+            parts += due[0]
         else:
-            walk.put(when, sum(chosen for _, _, chosen in due))
-            walk.unordered(timer for _, timer, _ in due)
+            parts += (when, sum(chosen for _, _, chosen in due))
+            walk.unordered([timer for _, timer, _ in due])
+    return parts
 
 
 def _unread(sock: SimSocket, selector: SimSelector) -> bool:
     """Whether a socket has something for a program that does not look (rule 4)."""
     key = selector._keys.get(sock._fd)
     return (
-        sock.readable()
-        and (key is None or not key.events & 1)
+        (key is None or not key.events & 1)
         and sock.owner is not None
         and sock.owner.loop is selector.loop
+        and sock.readable()
     )
 
 
-def _host(walk: Walk, host: Host) -> None:
-    walk.put("host")
+def _host(walk: Walk, _host: Host) -> Iterable[Any]:
+    walk.write(_HOST)
+    return ()
 
 
 def _nothing(_value: Any) -> str:
@@ -237,7 +289,6 @@ HANDLERS: dict[type, Handler] = {
     Post: _post,
     Endpoint: _endpoint,
     Channel: _channel,
-    Segment: _segment,
     Listener: _listener,
     SimSocket: _socket,
     Process: _process,
@@ -245,6 +296,6 @@ HANDLERS: dict[type, Handler] = {
     TickingLoop: _loop,
     Host: _host,
 }
-CONSTANTS: dict[type, Callable[[Any], Any]] = dict.fromkeys(
+CONSTANTS: dict[type, Callable[[Any], str]] = dict.fromkeys(
     (World, Trace, Choices, Agenda, Clock, Kernel, Entropy, SimSelector, Description), _nothing
 )
