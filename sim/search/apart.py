@@ -36,7 +36,7 @@ Rules for this file:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sim.world.events import LoggedError, LoggedWarning
 from sim.world.footprint import KERNEL, latest
@@ -68,6 +68,16 @@ class Apart:
         self._way: list[_Place] = []
         self._owners: dict[str, str] = {}
         """Whose connection each place but the processes is at."""
+
+    def state(self) -> Any:
+        """Where it is, in JSON types."""
+        way = [[place.depth, place.key.hex(), place.now, place.latest] for place in self._way]
+        return [self.hold, way, self._owners]
+
+    def resume(self, state: Any) -> None:
+        """Be there."""
+        self.hold, way, self._owners = state
+        self._way = [_Place(depth, bytes.fromhex(key), now, latest) for depth, key, now, latest in way]
 
     def options(self, world: World, path: Sequence[Node], options: Sequence[Option], key: bytes) -> set[int]:
         """The numbers of the options to explore.

@@ -46,11 +46,11 @@ begin w', which is shorter. The order of the search is nowhere in this, nor is i
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sim.errors import SimError
 from sim.search.apart import Apart, apart
-from sim.search.classes import Classes, awake
+from sim.search.classes import Classes, awake, hashable
 from sim.search.states import States, knowledge_of
 from sim.world.agenda import Known
 
@@ -111,6 +111,19 @@ class LeftOut(States):
         self._left_out.clear()
         if self._apart is not None:
             self._apart = Apart() if self._apart.hold else None
+
+    def state(self) -> Any:
+        left_out = [[key.hex(), sorted(map(_written, names), key=repr)] for key, names in self._left_out.items()]
+        return [super().state(), left_out, self._apart.state() if self._apart is not None else None]
+
+    def resume(self, state: Any) -> None:
+        states, left_out, apart = state
+        super().resume(states)
+        self._left_out = {bytes.fromhex(key): frozenset(map(_read, names)) for key, names in left_out}
+        if apart is None:
+            self._apart = None
+        elif self._apart is not None:
+            self._apart.resume(apart)
 
     def policy(self, *, isolated: bool) -> Classes:
         """A policy that asks here what to explore."""
@@ -180,6 +193,17 @@ class LeftOut(States):
             how, order = option.id if isinstance(option.id, tuple) else (option.id, None)
             names[option.id] = (how, self.fingerprinter.number(lanes[order])) if how in HEADS else option.id
         return names
+
+
+def _written(name: Hashable) -> Any:
+    """An option's name (rule 3) as JSON types."""
+    return [name[0], name[1].hex()] if isinstance(name, tuple) and name[0] in HEADS else name
+
+
+def _read(record: Any) -> Hashable:
+    """The name that `_written` made a record of."""
+    name = hashable(record)
+    return (name[0], bytes.fromhex(name[1])) if isinstance(name, tuple) and name[0] in HEADS else name
 
 
 def reduced(

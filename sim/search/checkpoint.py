@@ -3,22 +3,29 @@
 Theory of operation
 ===================
 
-The first line says which search it is. Each line behind it says which pieces a unit explored, what it found and what
+A search that can be taken to pieces is a *journal*. The first line says which search it is. Each line behind it says which pieces a unit explored, what it found and what
 it left. A unit is written, and is on the disk, before anything that it left is given out. So at any moment the lines
 tell how far the search is: begin with the whole as the only piece, and let each line take its pieces away and put what
 it left in their place. What was being done when the process was killed is in no line, and is done again.
 
+A search that is done in one go (one that draws, or one with a reduction) is a *snapshot*: behind the first line, one for
+each server with all that the search has to know to go on: what was found, and the state of its policy (rule 5 of
+`sim.search.policy`). It is written anew now and then, beside the file, and takes its place when it is whole.
+What was done since is done again; it comes to the same, because a policy depends on nothing but its state and its runs.
+
 Rules for this file:
 
-1. The file is only appended to. A process that is killed while it writes leaves a torn last line, without an end of
+1. A journal is only appended to. A process that is killed while it writes leaves a torn last line, without an end of
    line; it is cut off by whoever resumes. Any other damage is an error.
 2. A search is resumed only by its own question: the same scenario, its file unchanged, the same servers, settings and
    versions. Bounds on runs and on time may differ: they say when it stops, and nothing else.
-3. One process at a time: the file is locked.
+3. One process at a time: the file is locked. So is a snapshot before it takes the file's place.
+4. Snapshots cost a twentieth of the time at the most. They are JSON, and so run no code of whoever has written them.
 """
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import fcntl
 import hashlib
@@ -26,6 +33,8 @@ import importlib.metadata
 import inspect
 import json
 import os
+import time
+import zlib
 from typing import TYPE_CHECKING, Any
 
 from sim.errors import UsageError
@@ -34,19 +43,27 @@ from sim.search.question import ONLY_WHEN_TO_STOP
 from sim.search.unit import Done
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from sim.check.scenario import Scenario
     from sim.search.frontier import Piece
+    from sim.search.isolation import IsolationCheck
+    from sim.search.policy import Policy
     from sim.search.question import Question
     from sim.search.spread import Search
 
-FORMAT = 1
+FORMAT = 2
+SNAPSHOT_EVERY = 1.0
+"""Real seconds between two snapshots, at the least."""
+SNAPSHOT_SHARE = 0.05
+"""The part of the time that goes into them, at the most."""
 
 
-def identity(scenario: Scenario, name: str, question: Question, searches: Sequence[Search]) -> dict[str, Any]:
-    """What makes a search this very search, as JSON types."""
+def identity(
+    scenario: Scenario, name: str, question: Question, servers: Mapping[str, dict[str, str]]
+) -> dict[str, Any]:
+    """What makes a search this very search, as JSON types; `servers` are the versions by server."""
     settings = {n: v for n, v in question.settings.items() if n not in ONLY_WHEN_TO_STOP}
     settings["params"] = {n: repr(v) for n, v in scenario.arguments(question.params).items()}
     return {
@@ -55,7 +72,7 @@ def identity(scenario: Scenario, name: str, question: Question, searches: Sequen
         "scenario": name,
         "source": _source(scenario),
         "settings": settings,
-        "servers": {search.server: search.runner.versions() for search in searches},
+        "servers": dict(servers),
     }
 
 
@@ -84,9 +101,11 @@ class Checkpoint:
     def __init__(self, path: Path, descriptor: int) -> None:
         self._path = path
         self._descriptor = descriptor
+        self._identity: dict[str, Any] = {}
+        self._snapshots: dict[str, bytes] = {}
 
     def resume(self, asked: dict[str, Any], searches: Sequence[Search]) -> int:
-        """Bring searches to where the file says that they were. Returns how many units were done.
+        """Bring searches to where a journal says that they were. Returns how many units were done.
 
         Args:
             asked: the `identity` of what is asked now.
@@ -95,32 +114,69 @@ class Checkpoint:
         Raises:
             UsageError: it is the checkpoint of another search, or is damaged.
         """
-        whole = 0
         units = 0
         by_server = {search.server: search for search in searches}
+        for number, record, _ in self._records(asked):
+            with self._damage(number):
+                search = by_server[record["server"]]
+                search.resume(*_read(record, search.cut.read))
+                units += 1
+        return units
+
+    def recall(self, asked: dict[str, Any]) -> None:
+        """Take up the snapshots of the searches that are done in one go.
+
+        Args:
+            asked: the `identity` of what is asked now.
+
+        Raises:
+            UsageError: see `resume`.
+        """
+        for number, record, line in self._records(asked):
+            with self._damage(number):
+                self._snapshots[record["server"]] = line
+                self.snapshot(record["server"])
+
+    def snapshot(self, server: str) -> Any:
+        """What was kept of a search that is done in one go, or None."""
+        line = self._snapshots.get(server)
+        if line is None:
+            return None
+        record = json.loads(line)
+        state = base64.b85decode(record["state"])
+        if zlib.crc32(state) != record["crc"]:
+            raise ValueError
+        return json.loads(zlib.decompress(state))
+
+    def _records(self, asked: dict[str, Any]) -> Iterator[tuple[int, Any, bytes]]:
+        """The whole lines behind the first, with their numbers. An empty file gets its first line."""
+        whole = 0
         with open(self._descriptor, "rb", closefd=False) as file:
             for number, line in enumerate(file, 1):
                 if not line.endswith(b"\n"):
                     break
-                try:
+                with self._damage(number):
                     record = json.loads(line)
                     if number == 1:
                         self._compare(record, asked)
-                    else:
-                        search = by_server[record["server"]]
-                        search.resume(*_read(record, search.cut.read))
-                        units += 1
-                except (ValueError, KeyError, TypeError, IndexError) as exc:
-                    raise UsageError(
-                        f"--checkpoint {self._path}: line {number} is not what a search writes ({type(exc).__name__}). "
-                        "The file is damaged, or is no checkpoint. Give another name, or delete it to begin anew."
-                    ) from None
+                if number > 1:
+                    yield number, record, line
                 whole += len(line)
         os.ftruncate(self._descriptor, whole)
+        self._identity = asked
         if whole == 0:
             self._append(asked)
             self._fsync_directory()
-        return units
+
+    @contextlib.contextmanager
+    def _damage(self, line: int) -> Iterator[None]:
+        try:
+            yield
+        except (ValueError, KeyError, TypeError, IndexError, zlib.error) as exc:
+            raise UsageError(
+                f"--checkpoint {self._path}: line {line} is not what a search writes ({type(exc).__name__}). "
+                "The file is damaged, or is no checkpoint. Give another name, or delete it to begin anew."
+            ) from None
 
     def _compare(self, had: Any, asked: dict[str, Any]) -> None:
         if not isinstance(had, dict) or "checkpoint" not in had:
@@ -144,12 +200,38 @@ class Checkpoint:
             }
         )
 
+    def keep(self, server: str, state: Any) -> None:
+        """Put a search's snapshot in the place of its last one. When this returns, it is on the disk."""
+        packed = zlib.compress(_line(state), 1)
+        record = {"server": server, "crc": zlib.crc32(packed), "state": base64.b85encode(packed).decode()}
+        self._snapshots[server] = _line(record)
+        path = self._path.resolve()
+        beside = path.with_name(path.name + ".new")
+        with self._writing():
+            descriptor = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o666)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+                _write(descriptor, b"".join((_line(self._identity), *self._snapshots.values())))
+                os.replace(beside, path)
+            except OSError:
+                os.close(descriptor)
+                raise
+            os.close(self._descriptor)
+            self._descriptor = descriptor
+            self._fsync_directory()
+
+    def close(self) -> None:
+        """Let others have the file."""
+        os.close(self._descriptor)
+
     def _append(self, record: dict[str, Any]) -> None:
-        data = json.dumps(record, separators=(",", ":")).encode() + b"\n"
+        with self._writing():
+            _write(self._descriptor, _line(record))
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
         try:
-            while data:
-                data = data[os.write(self._descriptor, data) :]
-            os.fsync(self._descriptor)
+            yield
         except OSError as exc:
             raise UsageError(
                 f"--checkpoint {self._path} cannot be written: {exc.strerror}. What was written before is good: free "
@@ -163,6 +245,60 @@ class Checkpoint:
             os.fsync(directory)
         finally:
             os.close(directory)
+
+
+class Kept:
+    """Keeps a search that is done in one go.
+
+    Args:
+        checkpoint: where.
+        server: its requirement.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, server: str) -> None:
+        self._checkpoint = checkpoint
+        self._server = server
+        self._due = time.perf_counter() + SNAPSHOT_EVERY
+
+    def resume(self, policy: Policy, isolation: IsolationCheck | None) -> tuple[Part, float]:
+        """Bring a search to where its snapshot says that it was. Returns what was found, and in how many real seconds."""
+        state = self._checkpoint.snapshot(self._server)
+        if state is None:
+            return Part(), 0.0
+        policy.resume(state["policy"])
+        if isolation is not None:
+            isolation.resume(state["isolation"])
+        return Part.from_json(state["part"]), float(state["seconds"])
+
+    def save(
+        self, part: Part, policy: Policy, isolation: IsolationCheck | None, seconds: float, *, now: bool = False
+    ) -> None:
+        """Between two runs: write a snapshot if it is time for one, or `now`."""
+        began = time.perf_counter()
+        if not now and began < self._due:
+            return
+        where = policy.state()
+        if where is None:
+            return
+        state = {
+            "seconds": round(seconds, 3),
+            "part": part.to_json(),
+            "policy": where,
+            "isolation": isolation.state() if isolation is not None else None,
+        }
+        self._checkpoint.keep(self._server, state)
+        ended = time.perf_counter()
+        self._due = ended + max(SNAPSHOT_EVERY, (ended - began) / SNAPSHOT_SHARE)
+
+
+def _line(record: Any) -> bytes:
+    return json.dumps(record, separators=(",", ":")).encode() + b"\n"
+
+
+def _write(descriptor: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(descriptor, data) :]
+    os.fsync(descriptor)
 
 
 def _read(record: Any, read: Callable[[Any], Piece]) -> tuple[tuple[Piece, ...], Done, float]:
@@ -189,15 +325,20 @@ def opened(path: Path) -> Iterator[Checkpoint]:
     Raises:
         UsageError: it cannot be opened, or another process has it.
     """
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
-    except OSError as exc:
-        raise UsageError(f"--checkpoint {path} cannot be opened: {exc.strerror}.") from None
-    try:
+    while True:
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
+        except OSError as exc:
+            raise UsageError(f"--checkpoint {path} cannot be opened: {exc.strerror}.") from None
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(descriptor), os.stat(path)):
+                break
+        except FileNotFoundError:
+            pass
         except BlockingIOError:
+            os.close(descriptor)
             raise UsageError(f"--checkpoint {path} is being written by another search. Wait for its end.") from None
-        yield Checkpoint(path, descriptor)
-    finally:
-        os.close(descriptor)
+        os.close(descriptor)  # another one has taken its place meanwhile
+    with contextlib.closing(Checkpoint(path, descriptor)) as checkpoint:
+        yield checkpoint

@@ -41,20 +41,18 @@ for 2 and 3). Sleep sets alone abandon 7, 48 and 271 beside the one, and 16 and 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from sim.errors import Divergence, SimError
 from sim.search.divergence import SUSPECTS
 from sim.search.races import expand, reverse
-from sim.world.footprint import Footprint, Watch, in_an_iteration
+from sim.world.footprint import Footprint, Option, Watch, in_an_iteration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator, Sequence
 
     from sim.search.policy import Play
     from sim.search.runner import Run
-    from sim.world.footprint import Option
-
 
 Asleep: TypeAlias = "dict[Hashable, Footprint]"
 """What sleeps at a decision, by the option's id, and what it touched when it was explored."""
@@ -91,6 +89,36 @@ class Node:
         """Virtual time by which all has to arrive that is under way here, or was earlier in its epoch."""
         self.past = 0
         """The earlier steps that the step depends on, as bits; see `sim.search.races`."""
+
+    def to_json(self) -> list[Any]:
+        """The decision as JSON types."""
+        return [
+            self.options,
+            [[name, footprint.to_json()] for name, footprint in self.asleep.items()],
+            self.pick,
+            sorted(self.wanted),
+            sorted(self.explored),
+            self.inner,
+            self.step.to_json(),
+            self.ran.to_json(),
+            self.created,
+            self.latest,
+            self.past,
+        ]
+
+    @classmethod
+    def from_json(cls, record: Any) -> Node:
+        """The decision that `to_json` made a record of."""
+        options, asleep, pick, wanted, explored, inner, step, ran, created, latest, past = record
+        node = cls(
+            tuple(Option(*hashable(option)) for option in options),
+            set(wanted),
+            {hashable(name): Footprint.from_json(footprint) for name, footprint in asleep},
+        )
+        node.pick, node.explored, node.inner = pick, set(explored), [tuple(choice) for choice in inner]
+        node.step, node.ran = Footprint.from_json(step), Footprint.from_json(ran)
+        node.created, node.latest, node.past = created, latest, past
+        return node
 
     @property
     def picked(self) -> Option:
@@ -129,19 +157,22 @@ class Classes:
         """The decisions of the run that is explored."""
 
     def runs(self, play: Play) -> Iterator[Run]:
-        """One run of each class. Each is yielded when it is known whether there is another."""
-        before: Run | None = None
-        going_on = True
-        while going_on:
+        """One run of each class."""
+        while not self.complete:
             run = self._run(play)
-            going_on = self._next()
+            self.complete = not self._next()
             if run is not None:
-                if before is not None:
-                    yield before
-                before = run
-        self.complete = True
-        if before is not None:
-            yield before
+                yield run
+
+    def state(self) -> Any:
+        """See `Policy`."""
+        return [self.abandoned, [node.to_json() for node in self.path]]
+
+    def resume(self, state: Any) -> None:
+        """See `Policy`."""
+        self.abandoned, nodes = state
+        self.path[:] = [Node.from_json(record) for record in nodes]
+        self.complete = not self.path
 
     def outlook(self) -> None:
         """See `Policy`: nobody knows."""
@@ -287,6 +318,11 @@ def awake(options: Sequence[Option], asleep: Asleep) -> tuple[set[int], Asleep]:
     if not found:
         raise Redundant("a run that repeats an earlier one was not told apart from an error; this is a bug")
     return found, asleep
+
+
+def hashable(record: Any) -> Any:
+    """Names of options, of which JSON makes lists."""
+    return tuple(map(hashable, record)) if isinstance(record, list) else record
 
 
 def _named(options: Sequence[Option]) -> str:

@@ -16,7 +16,7 @@ which little is new does not go round in circles.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from sim.search.sampling import below
 
@@ -31,13 +31,15 @@ FRESH = 5
 """One run in so many is drawn from nothing."""
 CHANGES = 3
 """Picks that are changed at the most."""
+_Shown: TypeAlias = "tuple[frozenset[tuple[str, str]], str, str]"
+"""What each actor did last; and who does what next."""
 
 
 class Coverage:
     """The sampler of the policy "coverage"."""
 
     def __init__(self) -> None:
-        self._covered: set[object] = set()
+        self._covered: set[_Shown] = set()
         self._kept: list[tuple[int, ...]] = []
 
     def begin(self, rng: random.Random) -> Decide:
@@ -81,8 +83,18 @@ class Coverage:
         if len(self._covered) > before:
             self._kept.append(run.picks)
 
+    def state(self) -> Any:
+        """The schedules that were kept, and all that was shown."""
+        return [self._kept, [[sorted(state), actor, kind] for state, actor, kind in self._covered]]
 
-def shown(run: Run) -> Iterator[object]:
+    def resume(self, state: Any) -> None:
+        """The same."""
+        kept, covered = state
+        self._kept = [tuple(picks) for picks in kept]
+        self._covered = {(frozenset(map(tuple, state)), actor, kind) for state, actor, kind in covered}
+
+
+def shown(run: Run) -> Iterator[_Shown]:
     """Pairs of a state and an event in it."""
     last: dict[str, str] = {}
     state: frozenset[tuple[str, str]] = frozenset()

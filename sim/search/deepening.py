@@ -141,9 +141,21 @@ class Deepening:
         return Outlook(self._known, max(self._share, 0.0))
 
     def left(self) -> list[Family]:
-        """See `sim.search.policy.Divisible`. It can be asked once."""
+        """See `sim.search.policy.Divisible`."""
         rest = self._open.rest() if self._open is not None else ()
-        return [*rest, *self._waiting, *self._made.take()]
+        return [*rest, *self._waiting, *self._made.close()]
+
+    def state(self) -> Any:
+        """See `Policy`."""
+        return [family.to_json() for family in self.left()]
+
+    def resume(self, state: Any) -> None:
+        """See `Policy`."""
+        families = [Family.from_json(record) for record in state]
+        self._waiting = deque(families)
+        self._known = sum(family.schedules for family in families)
+        self._share = sum(family.share for family in families)
+        self.complete = not families
 
 
 class _Open:
@@ -177,12 +189,13 @@ class _Open:
         """What was not run yet."""
         if not self.left:
             return ()
+        last = self._first
         for number in range(self._number, len(self._parents)):
-            for first in children(*self._parents[number], self._first):
-                if first != self._first:
+            for first in children(*self._parents[number], last):
+                if first != last:
                     text = _text(self._parents[number:])
                     return (Family(first, self.left, max(self._share, 0.0), text),)
-            self._first = None
+            last = None
         raise AssertionError("a family has fewer children than it says")
 
 
@@ -213,6 +226,11 @@ class Nursery:
             self._close()
         families, self._families = self._families, []
         return families
+
+    def close(self) -> list[Family]:
+        """The families, in order, without taking them; no more comes to those that have room."""
+        self._close()
+        return self._families
 
     def _close(self) -> None:
         """Make families of what is there. Only a parent that has too many for one has several, each with its line."""

@@ -12,7 +12,6 @@ are off: what is found is shrunk by `sim.search.shrink`, like every other policy
 
 from __future__ import annotations
 
-from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from sim.errors import UsageError
@@ -43,6 +42,10 @@ class Drawn:
     def __init__(self, seed: int) -> None:
         self.complete = False
         self._seed = seed
+        self._seen = Seen()
+        self._next = 0
+        self._between = True
+        """Whether the last run was the last of its test."""
 
     def outlook(self) -> None:
         """See `Policy`: nobody knows."""
@@ -54,14 +57,24 @@ class Drawn:
             UsageError: Hypothesis is not installed.
         """
         batch = _batch()
-        seen = Seen()
-        for number in count():
-            for run in batch(lambda decide: play((), seen.bend(decide)), f"{self._seed} {number}"):
-                if seen.add(run.choices):
-                    self.complete = seen.all
-                    yield run
-            if self.complete:
-                return
+        while not self.complete:
+            number, self._next = self._next, self._next + 1
+            runs = batch(lambda decide: play((), self._seen.bend(decide)), f"{self._seed} {number}")
+            new = [run for run in runs if self._seen.add(run.choices)]
+            for left, run in zip(range(len(new) - 1, -1, -1), new, strict=True):
+                self.complete = self._seen.all and not left
+                self._between = not left
+                yield run
+
+    def state(self) -> Any:
+        """See `Policy`: only between two tests."""
+        return [self._next, self._seen.to_json()] if self._between else None
+
+    def resume(self, state: Any) -> None:
+        """See `Policy`."""
+        self._next, seen = state
+        self._seen = Seen.from_json(seen)
+        self.complete = self._seen.all
 
 
 def _batch() -> Callable[[Callable[[Decide], Run], str], list[Run]]:

@@ -110,6 +110,15 @@ class Exhaustive:
         left = self.left()
         return Outlook(len(left), sum(prefix.share for prefix in left))
 
+    def state(self) -> Any:
+        """See `Policy`."""
+        return [prefix.to_json() for prefix in self.left()]
+
+    def resume(self, state: Any) -> None:
+        """See `Policy`."""
+        self._waiting = [Prefix.from_json(record) for record in state][::-1]
+        self.complete = not self._waiting
+
     def left(self) -> list[Prefix]:
         """See `sim.search.policy.Divisible`."""
         return [*beside(self._made, self._floor), *self._waiting[::-1]]

@@ -14,6 +14,7 @@ from sim.search.divergence import digest
 from sim.search.elsewhere import Elsewhere, find_anywhere, find_here, recorded_with
 from sim.search.frontier import Outlook
 from sim.search.isolation import IsolationCheck
+from sim.search.part import Part
 from sim.search.question import ARRIVALS, DEFAULT_MAX_CHOICES, GRANULARITIES, SEARCHES, Question, one_of, reported
 from sim.search.reduction import APART, ISOLATED
 from sim.search.report import Bound
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from sim.check.scenario import Scenario
     from sim.check.subject import Subject
+    from sim.search.checkpoint import Kept
     from sim.search.report import Report
     from sim.search.runner import Run
 
@@ -140,34 +142,74 @@ def explore(
     if isinstance(subject, Elsewhere):
         found.arguments(params)
         return attrs.evolve(subject.explore(scenario, on_progress, **question.settings), scenario=found)
-    runner = question.runner(found, subject)
-    policy, states = reduced(lambda: question.entry.make(seed), question.reduce, found, subject, symmetry=symmetry)
-    tally = Tally(runner, merging=states is not None)
+    return explore_here(found, subject, question, on_progress=on_progress)
+
+
+def explore_here(
+    scenario: Scenario,
+    subject: Subject,
+    question: Question,
+    *,
+    on_progress: Callable[[Progress], None] | None = None,
+    kept: Kept | None = None,
+) -> Report:
+    """The same in this process, with what is asked for in one.
+
+    Args:
+        scenario: what is explored.
+        subject: with whom.
+        question: how.
+        on_progress: as for `explore`.
+        kept: where the search is kept on disk, and goes on from. None: nowhere.
+
+    Raises:
+        SimError: see `explore`.
+    """
+    runner = question.runner(scenario, subject)
+    policy, states = reduced(
+        lambda: question.entry.make(question.seed), question.reduce, scenario, subject, symmetry=question.symmetry
+    )
     play = question.play(runner, states)
     isolation: IsolationCheck | None = None
-    if check_isolation:
-        if not (found.isolated and "classes" in question.reduce):
-            raise UsageError(_NOTHING_DECLARED.format(found.name))
-        isolation = IsolationCheck(found.name, subject.requirement, play)
-    part, shrink_runs = tally.part, 0
+    if question.check_isolation:
+        if not (scenario.isolated and "classes" in question.reduce):
+            raise UsageError(_NOTHING_DECLARED.format(scenario.name))
+        isolation = IsolationCheck(scenario.name, subject.requirement, play)
+    part, earlier = kept.resume(policy, isolation) if kept is not None else (Part(), 0.0)
+    tally = Tally(runner, merging=states is not None, part=part)
+    looks_ahead = "classes" in question.reduce
     bound: Bound | None = None
+    shrink_runs = 0
     started = shown = time.perf_counter()
+
+    def seconds() -> float:
+        return earlier + time.perf_counter() - started
+
     with runner.session(), Watchdog():
-        for run in policy.runs(play):
+        runs = policy.runs(play)
+        while not policy.complete and not (question.stop_early and part.found):
+            bound = question.stopped_by(part, seconds()) if part.runs else None
+            if bound is not None:
+                if kept is not None:
+                    kept.save(part, policy, isolation, seconds(), now=True)
+                if not looks_ahead:
+                    break
+            run = next(runs, None)
+            if run is None or bound is not None:
+                break
             tally.add(run)
             if isolation is not None and not run.known:
                 isolation.examine(run)
+            if kept is not None:
+                kept.save(part, policy, isolation, seconds())
             now = time.perf_counter()
             if on_progress is not None and now - shown >= PROGRESS_EVERY:
                 shown = now
                 ahead = policy.outlook() or Outlook(None, None)
                 known = len(states) if states is not None else None
-                on_progress(Progress(part.runs, now - started, len(part.outcomes), len(part.found), *ahead, known))
-            if question.stop_early and part.found:
-                break
-            bound = question.stopped_by(part, now - started)
-            if bound is not None and not policy.complete:
-                break
+                on_progress(Progress(part.runs, seconds(), len(part.outcomes), len(part.found), *ahead, known))
+        if kept is not None and (bound is None or policy.complete):
+            kept.save(part, policy, isolation, seconds(), now=True)
         tally.finish()
         if question.shrinks(finished=policy.complete):
             shrink_runs = shrink_all(runner, part, question.play(runner))
@@ -176,7 +218,7 @@ def explore(
         part,
         finished=policy.complete,
         bound=bound,
-        seconds=time.perf_counter() - started,
+        seconds=seconds(),
         shrink_runs=shrink_runs,
     )
     if states is not None:
@@ -185,7 +227,7 @@ def explore(
         report = attrs.evolve(
             report,
             abandoned=getattr(policy, "abandoned", 0),
-            assumes=(APART if states is not None and states.one_by_one else ISOLATED,) if found.isolated else (),
+            assumes=(APART if states is not None and states.one_by_one else ISOLATED,) if scenario.isolated else (),
             swaps=isolation.swaps if isolation is not None else None,
         )
     return attrs.evolve(report, reduce=question.reduce)

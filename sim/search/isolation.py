@@ -79,6 +79,15 @@ class IsolationCheck:
         self._draw = random.Random(0)
         self._runs = 0
 
+    def state(self) -> Any:
+        """Where it is, in JSON types."""
+        return [self.swaps, self._runs, self._draw.getstate()]
+
+    def resume(self, state: Any) -> None:
+        """Be there."""
+        self.swaps, self._runs, (version, numbers, gauss) = state
+        self._draw.setstate((version, tuple(numbers), gauss))
+
     def examine(self, run: Run) -> None:
         """Swap some neighbours of a complete run.
 

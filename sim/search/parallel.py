@@ -31,7 +31,7 @@ from sim.errors import SimError, UsageError
 from sim.registry import find_scenario, name_of
 from sim.search import checkpoint as checkpoints
 from sim.search.elsewhere import Elsewhere, find_anywhere
-from sim.search.explore import explore
+from sim.search.explore import explore, explore_here
 from sim.search.pool import Pool, default_workers, died, worker_pool, workers_of
 from sim.search.question import Question
 from sim.search.spread import Search
@@ -111,15 +111,23 @@ def explore_many(
     searches = work.searches
     with contextlib.ExitStack() as stack:
         journal: checkpoints.Checkpoint | None = None
-        if checkpoint is not None and searches:
+        if checkpoint is not None and (searches or work.kept):
             known = list(searches.values())
-            if name is None or len({search.server for search in known}) < len(known):
+            versions = {s.server: s.runner.versions() for s in known} | {
+                subjects[number].requirement: question.runner(found, subjects[number]).versions()
+                for number, question in work.kept.items()
+            }
+            if name is None or len(versions) < len(known) + len(work.kept):
                 raise UsageError(
                     "a checkpoint is for scenarios that can be found by name, and names each server once. Give the "
                     "scenario as module:attribute."
                 )
             journal = stack.enter_context(checkpoints.opened(Path(checkpoint)))
-            journal.resume(checkpoints.identity(found, name, Question(**settings), known), known)
+            asked = checkpoints.identity(found, name, Question(**settings), versions)
+            if known:
+                journal.resume(asked, known)
+            else:
+                journal.recall(asked)
         spread = _Spread(told, journal, at_once)
         away = {number: search for number, search in searches.items() if number not in work.here}
         if executor is None or isinstance(executor, Pool):
@@ -135,13 +143,13 @@ def explore_many(
             if number in searches:
                 spread.here({number: searches[number]})
             else:
-                told.explore(number, settings)
+                told.explore(number, settings, journal)
     return told.reports()
 
 
 _IN_ONE_PIECE = (
-    "--checkpoint is for searches that can be taken to pieces, and this one cannot: searches that draw, reductions, and "
-    "depth-first in another environment are done in one go. Leave it out, or search exhaustively without them."
+    "--checkpoint does not reach into another environment, where searches that draw, reductions and depth-first are done "
+    "in one go. Leave it out, install asgi-sim beside that version of the server, or search exhaustively without them."
 )
 
 
@@ -152,12 +160,14 @@ class _Work:
         searches: those that are taken to pieces.
         wholes: those that travel in one piece.
         here: those of which nothing travels.
+        kept: those of them that are done in one go, and kept on disk.
     """
 
     def __init__(self) -> None:
         self.searches: dict[int, Search] = {}
         self.wholes: dict[int, Whole] = {}
         self.here: list[int] = []
+        self.kept: dict[int, Question] = {}
 
     def add(
         self,
@@ -184,7 +194,11 @@ class _Work:
         question = Question(**settings)
         pieces = question.cut is not None and (question.entry.shortest_first or not isinstance(subject, Elsewhere))
         if kept and not pieces:
-            raise UsageError(_IN_ONE_PIECE)
+            if isinstance(subject, Elsewhere):
+                raise UsageError(_IN_ONE_PIECE)
+            self.kept[number] = question
+            self.here.append(number)
+            return
         if kept or (travels and pieces):
             self.searches[number] = Search(scenario, subject, question, str(name))
         elif travels:
@@ -234,13 +248,21 @@ class _Told:
         except SimError as exc:
             self.error(number, exc)
 
-    def explore(self, number: int, settings: dict[str, Any]) -> None:
-        """Do a whole search in this process, in one go."""
+    def explore(self, number: int, settings: dict[str, Any], journal: checkpoints.Checkpoint | None) -> None:
+        """Do a whole search in this process, in one go, and keep it in the journal if there is one."""
         subject = self._subjects[number]
         server = subject.requirement
         report: Report | None = None
+
+        def on_progress(progress: Progress) -> None:
+            self.progress(server, progress)
+
         with self.errors_of(number):
-            report = explore(self._scenario, server=subject, on_progress=lambda p: self.progress(server, p), **settings)
+            if journal is None:
+                report = explore(self._scenario, server=subject, on_progress=on_progress, **settings)
+            else:
+                kept = checkpoints.Kept(journal, server)
+                report = explore_here(self._scenario, subject, Question(**settings), on_progress=on_progress, kept=kept)
         if report is not None:
             self.report(number, report)
 

@@ -62,3 +62,11 @@ class Pct:
     def learn(self, run: Run) -> None:
         """How long runs are."""
         self._longest = max(self._longest, len(run.choices))
+
+    def state(self) -> int:
+        """That."""
+        return self._longest
+
+    def resume(self, state: int) -> None:
+        """That."""
+        self._longest = state

@@ -5,9 +5,12 @@ Rules for this file, and for each policy:
 1. A policy chooses which schedules are run. It does not run, judge, count or keep them.
 2. It yields each run that counts, and no other.
 3. It is `complete` once every schedule was run, or was shown by a reduction to be equivalent to one that was; then,
-   and only then, may a verdict be "holds". It says so before it yields the last run.
+   and only then, may a verdict be "holds". It says so before it yields the last run, or if it does not know yet that
+   this is the last, when it has no other.
 4. It depends on nothing but its arguments and the runs: the same search is the same sequence of runs.
-5. A `Divisible` one can be taken to pieces: given some, it runs what they stand for, in its order, and can say between
+5. Between two runs it can say where it is (`state`, in JSON types; None: not just now). Another one, made in the same way
+   and given that by `resume`, goes on with the runs that this one would have made.
+6. A `Divisible` one can be taken to pieces: given some, it runs what they stand for, in its order, and can say between
    any two runs which pieces are left. What one leaves, others explore, and together they run what one alone would have.
 
 There are two kinds. The *exhaustive* ones go from schedule to schedule in an order of their own. The *samplers* draw
@@ -64,9 +67,17 @@ class Policy(Protocol):
         """Between two runs: what it has before it. None: it does not know."""
         ...
 
+    def state(self) -> Any:
+        """Between two runs: where it is (rule 5)."""
+        ...
+
+    def resume(self, state: Any) -> None:
+        """Before the first run: go on from there."""
+        ...
+
 
 class Divisible(Policy, Protocol):
-    """A policy that can be taken to pieces (rule 5)."""
+    """A policy that can be taken to pieces (rule 6)."""
 
     def left(self) -> Sequence[Piece]:
         """Between two runs, and then no more: what is left."""

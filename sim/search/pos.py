@@ -51,3 +51,9 @@ class Pos:
 
     def learn(self, run: Run) -> None:
         """Nothing."""
+
+    def state(self) -> None:
+        """Nothing."""
+
+    def resume(self, state: None) -> None:
+        """Nothing."""

@@ -14,8 +14,7 @@ A sampler that has found nothing has shown nothing, unless it is complete: its v
 from __future__ import annotations
 
 import random
-from itertools import count
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from sim.search.seen import Seen
 
@@ -38,6 +37,14 @@ class Sampler(Protocol):
         """Take note of a run that was made."""
         ...
 
+    def state(self) -> Any:
+        """What it has learnt, in JSON types."""
+        ...
+
+    def resume(self, state: Any, /) -> None:
+        """Know what another one had learnt."""
+        ...
+
 
 class Sampling:
     """A policy (see `sim.search.policy`) that draws schedules with `sampler`."""
@@ -46,25 +53,36 @@ class Sampling:
         self.complete = False
         self._sampler = sampler
         self._seed = seed
+        self._seen = Seen()
+        self._next = 0
 
     def outlook(self) -> None:
         """See `Policy`: nobody knows."""
 
     def runs(self, play: Play) -> Iterator[Run]:
         """Runs without end, or until every schedule was run."""
-        seen = Seen()
-        for number in count():
+        while not self.complete:
+            number, self._next = self._next, self._next + 1
             if number == 0:
                 run = play(())
             else:
                 rng = random.Random(f"{self._seed} {number}")
-                run = play((), seen.bend(self._sampler.begin(rng)))
+                run = play((), self._seen.bend(self._sampler.begin(rng)))
             self._sampler.learn(run)
-            seen.add(run.choices)
-            self.complete = seen.all
+            self._seen.add(run.choices)
+            self.complete = self._seen.all
             yield run
-            if self.complete:
-                return
+
+    def state(self) -> Any:
+        """See `Policy`."""
+        return [self._next, self._seen.to_json(), self._sampler.state()]
+
+    def resume(self, state: Any) -> None:
+        """See `Policy`."""
+        self._next, seen, learnt = state
+        self._seen = Seen.from_json(seen)
+        self._sampler.resume(learnt)
+        self.complete = self._seen.all
 
 
 def below(rng: random.Random, number: int) -> int:

@@ -62,6 +62,38 @@ class Seen:
         self._box: list[Any] = [None]
         self._noted = 0
 
+    def to_json(self) -> list[Any]:
+        """The tree as JSON types: its nodes, each in front of those behind its picks."""
+        flat: list[Any] = [self._noted]
+        rest = [self._box[0]]
+        while rest:
+            node = rest.pop()
+            if node is None or node is DONE:
+                flat.append(node is DONE)
+            elif type(node) is _Tail:
+                flat.append([list(node.widths), list(node.picks)])
+            else:
+                flat.append(len(node))
+                rest += reversed(node)
+        return flat
+
+    @classmethod
+    def from_json(cls, flat: list[Any]) -> Seen:
+        """The schedules that `to_json` made a record of."""
+        seen = cls()
+        seen._noted = flat[0]
+        free: list[tuple[list[Any], int]] = [(seen._box, 0)]
+        for record in flat[1:]:
+            box, index = free.pop()
+            if isinstance(record, bool):
+                box[index] = DONE if record else None
+            elif isinstance(record, list):
+                box[index] = _Tail(*map(_packed, record))
+            else:
+                box[index] = [None] * record
+                free += [(box[index], number) for number in reversed(range(record))]
+        return seen
+
     @property
     def all(self) -> bool:
         """Whether every schedule there is was run."""

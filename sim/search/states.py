@@ -31,8 +31,9 @@ A fingerprint has 128 bits: among a thousand million states the chance that two 
 
 from __future__ import annotations
 
+import base64
 from array import array
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sim.world.fingerprint import Fingerprinter, Knowledge
 
@@ -88,6 +89,18 @@ class Visited:
         if self.count > self._capacity * FULLEST:
             self._grow()
         return True
+
+    def to_json(self) -> list[Any]:
+        """The set as JSON types: the keys' number, and the table with its places."""
+        return [self.count, self._capacity, base64.b85encode(self._words.tobytes()).decode()]
+
+    @classmethod
+    def from_json(cls, record: Any) -> Visited:
+        """The set that `to_json` made a record of."""
+        visited = cls()
+        visited.count, visited._capacity, words = record
+        visited._words = array("Q", base64.b85decode(words))
+        return visited
 
     def _grow(self) -> None:
         old, capacity = self._words, int(self._capacity * GROWTH)
@@ -152,6 +165,16 @@ class States:
         self.fingerprinter.blind.clear()
         self.fingerprinter.ordered = self.tied
 
+    def state(self) -> Any:
+        """What it knows, in JSON types."""
+        return [self.tied, self.fingerprinter.ordered, self.blind, self.visited.to_json()]
+
+    def resume(self, state: Any) -> None:
+        """Know what another one did."""
+        self.tied, self.fingerprinter.ordered, blind, visited = state
+        self.fingerprinter.blind.update(blind)
+        self.visited = Visited.from_json(visited)
+
     def wrap(self, make: Callable[[], Policy]) -> Policy:
         """A policy that begins again where rule 6 asks for it."""
         return _Again(self, make)
@@ -203,15 +226,24 @@ class _Again:
         return outlook._replace(share=None) if outlook is not None else None
 
     def runs(self, play: Play) -> Iterator[Run]:
-        while True:
+        while not self.complete:
+            if self._states.due:
+                self._states.begin_again()
+                self._policy = self._make()
             for run in self._policy.runs(play):
                 yield run
                 if self._states.due:
                     break
-            if not self._states.due:
-                return
-            self._states.begin_again()
-            self._policy = self._make()
+
+    def state(self) -> Any:
+        """See `Policy`."""
+        return [self._states.state(), self._policy.state()]
+
+    def resume(self, state: Any) -> None:
+        """See `Policy`."""
+        states, policy = state
+        self._states.resume(states)
+        self._policy.resume(policy)
 
 
 def knowledge_of(subject: Subject) -> Knowledge:

@@ -30,18 +30,22 @@ class Tally:
         runner: what runs and judges.
         merging: whether runs of one past are taken for one, so that what the scenario says of it has to be true.
         first: the first run that this process has made of the search. None: it will be the first that is added.
+        part: what is known already. None: nothing.
 
     Attributes:
         part: what is known of the runs so far.
         first: see above.
     """
 
-    def __init__(self, runner: Runner, *, merging: bool = False, first: Run | None = None) -> None:
+    def __init__(
+        self, runner: Runner, *, merging: bool = False, first: Run | None = None, part: Part | None = None
+    ) -> None:
         self._runner = runner
         self._merging = merging
-        self.part = Part()
+        self.part = part if part is not None else Part()
         self.first = first
-        self._unwitnessed = [i for i in runner.scenario.invariants if i.quantifier == "sometimes"]
+        sometimes = [i for i in runner.scenario.invariants if i.quantifier == "sometimes"]
+        self._unwitnessed = [i for i in sometimes if i.name not in self.part.witnessed]
         self._digests: dict[object, bytes] = {}
 
     def add(self, run: Run, *, sampled: bool = True) -> None:

@@ -26,3 +26,9 @@ class Uniform:
 
     def learn(self, run: Run) -> None:
         """Nothing."""
+
+    def state(self) -> None:
+        """Nothing."""
+
+    def resume(self, state: None) -> None:
+        """Nothing."""

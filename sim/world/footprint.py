@@ -38,7 +38,7 @@ Who does not ask pays one test of an attribute at each of these points.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sim.world.endpoint import Flag
 from sim.world.lanes import Mailbox
@@ -78,6 +78,18 @@ class Footprint:
         self.places: set[str] = set()
         self.parts: set[tuple[str, str]] = set()
         self.moments: set[float] = set()
+
+    def to_json(self) -> list[Any]:
+        """The footprint as JSON types."""
+        return [self.everything, sorted(self.places), sorted(self.parts), sorted(self.moments)]
+
+    @classmethod
+    def from_json(cls, record: Any) -> Footprint:
+        """The footprint that `to_json` made a record of."""
+        footprint = cls()
+        footprint.everything, places, parts, moments = record
+        footprint.places, footprint.parts, footprint.moments = set(places), set(map(tuple, parts)), set(moments)
+        return footprint
 
     def add(self, other: Footprint) -> None:
         """Have it touch what `other` does, too."""

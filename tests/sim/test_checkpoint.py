@@ -146,7 +146,7 @@ def test_another_search_is_refused(tmp_path: Path, stories: Path, monkeypatch: p
     monkeypatch.chdir(stories)
     monkeypatch.syspath_prepend(str(stories))
     monkeypatch.setattr("sim.search.checkpoint.FORMAT", 99)
-    refused("checkpoint was 1, and is 99")
+    refused("checkpoint was 2, and is 99")
     monkeypatch.undo()
     monkeypatch.chdir(stories)
     monkeypatch.syspath_prepend(str(stories))
@@ -199,7 +199,9 @@ def test_a_full_disk_says_what_to_do(stories: Path) -> None:
     search = Search(scenario, find_subject("reference"), Question(), SCENARIO)
     try:
         with pytest.raises(UsageError, match="cannot be written: No space left on device.*What was written before is"):
-            Checkpoint(stories, full)._append(identity(scenario, SCENARIO, Question(), [search]))
+            Checkpoint(stories, full)._append(
+                identity(scenario, SCENARIO, Question(), {"reference": search.runner.versions()})
+            )
     finally:
         os.close(full)
 
@@ -214,10 +216,10 @@ def test_what_has_no_name_has_no_checkpoint(tmp_path: Path) -> None:
         explore_many("hello", ["reference", "reference"], checkpoint=tmp_path / "it")
 
 
-def test_what_cannot_be_taken_to_pieces_has_no_checkpoint(tmp_path: Path) -> None:
+def test_what_is_done_in_one_go_elsewhere_has_no_checkpoint(tmp_path: Path) -> None:
     for settings in {"search": "random"}, {"reduce": "states"}:
-        with pytest.raises(UsageError, match="is for searches that can be taken to pieces, and this one cannot"):
-            explore_many("hello", ["reference"], checkpoint=tmp_path / "it", **settings)
+        with pytest.raises(UsageError, match="does not reach into another environment"):
+            explore_many("hello", ["hypercorn==0.17.3"], checkpoint=tmp_path / "it", **settings)
     assert not (tmp_path / "it").exists()
 
 
