@@ -161,7 +161,7 @@ def _faults(_ctx: click.Context, _option: click.Parameter, value: str | None) ->
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
     help="Keep what was done in FILE; if it exists, go on where it ends. The same command resumes a search that was "
-    "interrupted or killed. For exhaustive and depth-first, without --reduce.",
+    "interrupted or killed. A search that draws, or with --reduce, is then done by one process.",
 )
 @click.option(
     "--graph",
