@@ -85,7 +85,7 @@ class Coverage:
 
     def state(self) -> Any:
         """The schedules that were kept, and all that was shown."""
-        return [self._kept, [[sorted(state), actor, kind] for state, actor, kind in self._covered]]
+        return [self._kept, sorted([sorted(state), actor, kind] for state, actor, kind in self._covered)]
 
     def resume(self, state: Any) -> None:
         """The same."""

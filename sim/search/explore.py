@@ -181,17 +181,14 @@ def explore_here(
     bound: Bound | None = None
     shrink_runs = 0
     started = shown = time.perf_counter()
-
-    def seconds() -> float:
-        return earlier + time.perf_counter() - started
-
+    seconds = earlier
     with runner.session(), Watchdog():
         runs = policy.runs(play)
         while not policy.complete and not (question.stop_early and part.found):
-            bound = question.stopped_by(part, seconds()) if part.runs else None
+            bound = question.stopped_by(part, seconds) if part.runs else None
             if bound is not None:
                 if kept is not None:
-                    kept.save(part, policy, isolation, seconds(), now=True)
+                    kept.save(part, policy, isolation, seconds, now=True)
                 if not looks_ahead:
                     break
             run = next(runs, None)
@@ -200,16 +197,17 @@ def explore_here(
             tally.add(run)
             if isolation is not None and not run.known:
                 isolation.examine(run)
-            if kept is not None:
-                kept.save(part, policy, isolation, seconds())
             now = time.perf_counter()
+            seconds = earlier + now - started
+            if kept is not None:
+                kept.save(part, policy, isolation, seconds)
             if on_progress is not None and now - shown >= PROGRESS_EVERY:
                 shown = now
                 ahead = policy.outlook() or Outlook(None, None)
                 known = len(states) if states is not None else None
-                on_progress(Progress(part.runs, seconds(), len(part.outcomes), len(part.found), *ahead, known))
+                on_progress(Progress(part.runs, seconds, len(part.outcomes), len(part.found), *ahead, known))
         if kept is not None and (bound is None or policy.complete):
-            kept.save(part, policy, isolation, seconds(), now=True)
+            kept.save(part, policy, isolation, seconds, now=True)
         tally.finish()
         if question.shrinks(finished=policy.complete):
             shrink_runs = shrink_all(runner, part, question.play(runner))
@@ -218,7 +216,7 @@ def explore_here(
         part,
         finished=policy.complete,
         bound=bound,
-        seconds=seconds(),
+        seconds=earlier + time.perf_counter() - started,
         shrink_runs=shrink_runs,
     )
     if states is not None:

@@ -43,8 +43,9 @@ REDUCTIONS = {
         Reduction(
             "states",
             "way to a state that was not seen before; a run ends where it comes to one that was",
-            "the states, the set of outcomes and of violated invariants, as far as the scenario says truly what they look "
-            "at (its `past`); not how many orders violate one, nor which is the simplest",
+            "the set of outcomes and of violated invariants, as far as the scenario says truly what they look at (its "
+            "`past`), and the states, unless one connection is explored after the other; not how many orders violate one, "
+            "nor which is the simplest",
         ),
     )
 }

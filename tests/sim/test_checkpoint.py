@@ -256,7 +256,7 @@ def test_killed_at_random_moments_it_ends_with_the_same_answer(stories: Path, se
     """A real process with real workers, and real SIGKILLs: while it starts, and while it works."""
     path = stories / "it.checkpoint"
     script = stories / "main.py"
-    script.write_text(textwrap.dedent(MAIN.format(servers=SERVERS, path=str(path), ways=3)))
+    script.write_text(textwrap.dedent(MAIN.format(servers=SERVERS, path=str(path), ways=4)))
     chance = random.Random(seed)
     kills = 0
     answer = ""
@@ -275,5 +275,5 @@ def test_killed_at_random_moments_it_ends_with_the_same_answer(stories: Path, se
                     break
             process.stdout.close()
     assert kills >= 3
-    undisturbed = explore_many(SCENARIO, SERVERS, workers=1, params={"ways": 3})
+    undisturbed = explore_many(SCENARIO, SERVERS, workers=1, params={"ways": 4})
     assert json.loads(answer) == [r.to_json() | {"seconds": 0, "reruns": r.reruns} for r in undisturbed]
