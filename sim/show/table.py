@@ -238,9 +238,12 @@ def reductions(reports: Sequence[Report]) -> Text:
             text.append(
                 f"  {plain(report.server)}: {report.abandoned:,} more {again} broken off as repeating another.\n"
             )
-    for assumed in reports[0].assumes:
+    for assumed in dict.fromkeys(a for report in reports for a in report.assumes):
+        those = [report for report in reports if assumed in report.assumes]
         text.append(f"  It assumes that {assumed}", "bold yellow")
-        looked = [f"{r.swaps:,} on {plain(r.server)}" for r in reports if r.swaps is not None]
+        if len(those) < len(reports):
+            text.append(f", on {', '.join(plain(report.server) for report in those)}", "bold yellow")
+        looked = [f"{r.swaps:,} on {plain(r.server)}" for r in those if r.swaps is not None]
         text.append(
             f"; looked for in deliveries that changed places ({', '.join(looked)}).\n" if looked else " (unchecked).\n"
         )

@@ -18,7 +18,7 @@ from sim.search.explore import Progress
 from sim.show.case import make_case
 from sim.show.html import report_html
 from sim.show.progress import Forecast, ProgressView, in_words
-from sim.show.table import check_page, results_table, run_page, story_text
+from sim.show.table import check_page, reductions, results_table, run_page, story_text
 
 from .showing import pong_run
 from .toys import Toy, noted, picking, search, toy_scenario
@@ -321,3 +321,14 @@ def test_jupyter_has_a_loop_running_when_it_shows_a_report() -> None:
         return report._repr_html_()
 
     assert asyncio.run(cell()) == report._repr_html_()
+
+
+def test_an_assumption_that_some_servers_need_names_them() -> None:
+    report = attrs.evolve(search(picking(2)), reduce=("classes",))
+    one, two = attrs.evolve(report, server="one", assumes=("a",)), attrs.evolve(report, server="two", assumes=("b",))
+    assert reductions([one, one]).plain.endswith("It assumes that a (unchecked).")
+    told = reductions([one, attrs.evolve(two, swaps=3)]).plain.splitlines()
+    assert [line.strip() for line in told[-2:]] == [
+        "It assumes that a, on one (unchecked).",
+        "It assumes that b, on two; looked for in deliveries that changed places (3 on two).",
+    ]
