@@ -251,18 +251,18 @@ class Kept:
     """Keeps a search that is done in one go.
 
     Args:
-        checkpoint: where.
-        server: its requirement.
+        snapshot: what was kept of it before, or None.
+        keep: called with each snapshot.
     """
 
-    def __init__(self, checkpoint: Checkpoint, server: str) -> None:
-        self._checkpoint = checkpoint
-        self._server = server
+    def __init__(self, snapshot: Any, keep: Callable[[dict[str, Any]], object]) -> None:
+        self.snapshot = snapshot
+        self.keep = keep
         self._due = time.perf_counter() + SNAPSHOT_EVERY
 
     def resume(self, policy: Policy, isolation: IsolationCheck | None) -> tuple[Part, float]:
         """Bring a search to where its snapshot says that it was. Returns what was found, and in how many real seconds."""
-        state = self._checkpoint.snapshot(self._server)
+        state = self.snapshot
         if state is None:
             return Part(), 0.0
         policy.resume(state["policy"])
@@ -286,7 +286,7 @@ class Kept:
             "policy": where,
             "isolation": isolation.state() if isolation is not None else None,
         }
-        self._checkpoint.keep(self._server, state)
+        self.keep(state)
         ended = time.perf_counter()
         self._due = ended + max(SNAPSHOT_EVERY, (ended - began) / SNAPSHOT_SHARE)
 

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 
     from sim.check.scenario import Scenario
     from sim.check.subject import Subject
+    from sim.search.checkpoint import Kept
     from sim.search.explore import Progress
     from sim.search.report import Report
     from sim.search.runner import Run
@@ -100,11 +101,24 @@ class Elsewhere:
             say=say,
         )
 
-    def explore(self, scenario: Scenario | str, tell: Callable[[Progress], None] | None, **settings: Any) -> Report:
-        """As `sim.search.explore.explore`, there."""
-        name = scenario if isinstance(scenario, str) else self._named(scenario)
-        report = self.do(partial(there.explore, name, settings), tell)
-        return attrs.evolve(report, subject=self)
+    def explore(
+        self,
+        scenario: Scenario,
+        settings: dict[str, Any],
+        tell: Callable[[Progress], None] | None,
+        kept: Kept | None = None,
+    ) -> Report:
+        """As `sim.search.explore.in_one_go`, there. Its snapshots are kept here."""
+        name = self._named(scenario)
+
+        def hear(told: Any) -> None:
+            if kept is not None and isinstance(told, dict):
+                kept.keep(told)
+            elif tell is not None:
+                tell(told)
+
+        job = partial(there.explore, name, settings, kept is not None, kept.snapshot if kept is not None else None)
+        return attrs.evolve(self.do(job, hear), subject=self)
 
     def replay(self, scenario: Scenario, schedule: Schedule) -> Run:
         """As `sim.search.explore.replay`, there."""

@@ -139,13 +139,10 @@ def explore(
     )
     found = find_scenario(scenario) if isinstance(scenario, str) else scenario
     subject = find_anywhere(server) if isinstance(server, str) else server
-    if isinstance(subject, Elsewhere):
-        found.arguments(params)
-        return attrs.evolve(subject.explore(scenario, on_progress, **question.settings), scenario=found)
-    return explore_here(found, subject, question, on_progress=on_progress)
+    return in_one_go(found, subject, question, on_progress=on_progress)
 
 
-def explore_here(
+def in_one_go(
     scenario: Scenario,
     subject: Subject,
     question: Question,
@@ -153,7 +150,7 @@ def explore_here(
     on_progress: Callable[[Progress], None] | None = None,
     kept: Kept | None = None,
 ) -> Report:
-    """The same in this process, with what is asked for in one.
+    """The same, with what is asked for in one.
 
     Args:
         scenario: what is explored.
@@ -165,6 +162,9 @@ def explore_here(
     Raises:
         SimError: see `explore`.
     """
+    if isinstance(subject, Elsewhere):
+        scenario.arguments(question.params)
+        return attrs.evolve(subject.explore(scenario, question.settings, on_progress, kept), scenario=scenario)
     runner = question.runner(scenario, subject)
     policy, states = reduced(
         lambda: question.entry.make(question.seed), question.reduce, scenario, subject, symmetry=question.symmetry

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import contextlib
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,10 +32,10 @@ from sim.errors import SimError, UsageError
 from sim.registry import find_scenario, name_of
 from sim.search import checkpoint as checkpoints
 from sim.search.elsewhere import Elsewhere, find_anywhere
-from sim.search.explore import explore, explore_here
+from sim.search.explore import explore, in_one_go
 from sim.search.pool import Pool, default_workers, died, worker_pool, workers_of
 from sim.search.question import Question
-from sim.search.spread import Search
+from sim.search.spread import Search, runner_of
 from sim.search.unit import Bench, Done, Unit, Whole, portable
 
 if TYPE_CHECKING:
@@ -113,8 +114,9 @@ def explore_many(
         journal: checkpoints.Checkpoint | None = None
         if checkpoint is not None and (searches or work.kept):
             known = list(searches.values())
-            versions = {s.server: s.runner.versions() for s in known} | {
-                subjects[number].requirement: question.runner(found, subjects[number]).versions()
+            versions = {s.server: s.runner.versions() for s in known}
+            versions |= {
+                subjects[number].requirement: runner_of(found, subjects[number], question).versions()
                 for number, question in work.kept.items()
             }
             if name is None or len(versions) < len(known) + len(work.kept):
@@ -145,12 +147,6 @@ def explore_many(
             else:
                 told.explore(number, settings, journal)
     return told.reports()
-
-
-_IN_ONE_PIECE = (
-    "--checkpoint does not reach into another environment, where searches that draw, reductions and depth-first are done "
-    "in one go. Leave it out, install asgi-sim beside that version of the server, or search exhaustively without them."
-)
 
 
 class _Work:
@@ -194,8 +190,6 @@ class _Work:
         question = Question(**settings)
         pieces = question.cut is not None and (question.entry.shortest_first or not isinstance(subject, Elsewhere))
         if kept and not pieces:
-            if isinstance(subject, Elsewhere):
-                raise UsageError(_IN_ONE_PIECE)
             self.kept[number] = question
             self.here.append(number)
             return
@@ -261,8 +255,8 @@ class _Told:
             if journal is None:
                 report = explore(self._scenario, server=subject, on_progress=on_progress, **settings)
             else:
-                kept = checkpoints.Kept(journal, server)
-                report = explore_here(self._scenario, subject, Question(**settings), on_progress=on_progress, kept=kept)
+                kept = checkpoints.Kept(journal.snapshot(server), partial(journal.keep, server))
+                report = in_one_go(self._scenario, subject, Question(**settings), on_progress=on_progress, kept=kept)
         if report is not None:
             self.report(number, report)
 

@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from sim.search.frontier import Key, Piece
     from sim.search.question import Question
     from sim.search.report import Bound, Report
+    from sim.search.runner import Runner
 
 QUICK = 0.1
 """Real seconds of a unit where little waits, so that there will soon be more."""
@@ -68,6 +69,14 @@ class _Back:
     part: Part | SimError
 
 
+def runner_of(scenario: Scenario, subject: Subject, question: Question) -> Runner:
+    """Who runs what is asked for; if that is done in another environment, with the versions there."""
+    runner = question.runner(scenario, subject)
+    if isinstance(subject, Elsewhere):
+        runner.subject = attrs.evolve(subject, versions=subject.do(there.versions))
+    return runner
+
+
 class Search:
     """One subject's search.
 
@@ -81,11 +90,9 @@ class Search:
     def __init__(self, scenario: Scenario, subject: Subject, question: Question, name: str) -> None:
         assert question.cut is not None
         self.cut = question.cut
-        self.runner = question.runner(scenario, subject)
+        self.runner = runner_of(scenario, subject, question)
         self.elsewhere = isinstance(subject, Elsewhere)
         """Whether its runs are made in another environment."""
-        if isinstance(subject, Elsewhere):
-            self.runner.subject = attrs.evolve(subject, versions=subject.do(there.versions))
         self.server = subject.requirement
         self._subject = portable(subject)
         self.over = False

@@ -121,12 +121,24 @@ class PackedRun:
         return Run(self.choices, trace, violations, self.observed, self.cut, self.notes)
 
 
-def explore(scenario: str, settings: dict[str, Any], subject: Subject, tell: Callable[[Any], None]) -> Report:
-    """A job: search. The report comes without its scenario and subject."""
-    from sim.search.explore import explore as search
+def explore(
+    scenario: str,
+    settings: dict[str, Any],
+    keeping: bool,
+    snapshot: Any,
+    subject: Subject,
+    tell: Callable[[Any], None],
+) -> Report:
+    """A job: a whole search. It tells of its progress and, if it is to be kept, of each of its snapshots."""
+    from sim.registry import find_scenario
+    from sim.search.checkpoint import Kept
+    from sim.search.explore import in_one_go
+    from sim.search.question import Question
     from sim.search.unit import strip
 
-    return strip(search(scenario, server=subject, on_progress=tell, **settings))
+    kept = Kept(snapshot, tell) if keeping else None
+    found = find_scenario(scenario)
+    return strip(in_one_go(found, subject, Question(**settings), on_progress=tell, kept=kept))
 
 
 def replay(schedule: Schedule, subject: Subject, _tell: object) -> PackedRun:

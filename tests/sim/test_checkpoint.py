@@ -216,13 +216,6 @@ def test_what_has_no_name_has_no_checkpoint(tmp_path: Path) -> None:
         explore_many("hello", ["reference", "reference"], checkpoint=tmp_path / "it")
 
 
-def test_what_is_done_in_one_go_elsewhere_has_no_checkpoint(tmp_path: Path) -> None:
-    for settings in {"search": "random"}, {"reduce": "states"}:
-        with pytest.raises(UsageError, match="does not reach into another environment"):
-            explore_many("hello", ["hypercorn==0.17.3"], checkpoint=tmp_path / "it", **settings)
-    assert not (tmp_path / "it").exists()
-
-
 @pytest.mark.usefixtures("stories")
 def test_an_error_is_no_line_and_comes_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "it.checkpoint"

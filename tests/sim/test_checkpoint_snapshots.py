@@ -96,7 +96,7 @@ def test_ended_at_random_moments_it_ends_with_the_same_answer(
 
     def looking(kept: Kept, policy: Policy, isolation: IsolationCheck | None) -> tuple[Part, float]:
         found = resume(kept, policy, isolation)
-        state = kept._checkpoint.snapshot(server)
+        state = kept.snapshot
         assert state is None or json.loads(json.dumps(policy.state())) == state["policy"]
         return found
 

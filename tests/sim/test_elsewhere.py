@@ -25,6 +25,7 @@ from sim import Divergence, Schedule, SimError, StartupError, UsageError
 from sim.cli import cli
 from sim.registry import find_scenario, find_subject
 from sim.search import failure
+from sim.search.checkpoint import opened
 from sim.search.elsewhere import Elsewhere, find_anywhere, find_here, recorded_with
 from sim.search.explore import replayed
 from sim.search.parallel import explore_many
@@ -164,6 +165,26 @@ def test_a_search_there_gives_the_report_of_a_search_here() -> None:
     assert there.subject == elsewhere("granian==1.4.1")
     schedule = there.discoveries[0].schedule
     assert schedule.versions == {"python": python_version(), "starlette": STARLETTE}
+
+
+def test_a_search_in_one_go_there_is_kept_here(tmp_path: Path) -> None:
+    path = tmp_path / "it.checkpoint"
+    for reduce, bounds in ("classes", (20, 50)), ("classes,states", (20, 50)):
+        path.unlink(missing_ok=True)
+        for bound in bounds:
+            settings: dict[str, Any] = {"params": GRANIAN["params"], "reduce": reduce, "max_runs": bound}
+            asked = explore_many(
+                "unsolicited_pong", [elsewhere("granian==1.4.1")], workers=2, checkpoint=path, **settings
+            )
+            here = sim.explore("unsolicited_pong", server="granian==1.4.1", **settings)
+            assert [plain(report) for report in asked] == [plain(here)]
+            with opened(path) as journal:
+                first, snapshot = path.read_text().splitlines()
+                journal.recall(json.loads(first))
+                assert json.loads(snapshot)["server"] == asked[0].server
+                assert journal.snapshot(asked[0].server)["part"]["runs"] == bound
+    with pytest.raises(UsageError, match="settings reduce was"):
+        explore_many("unsolicited_pong", [elsewhere("granian==1.4.1")], checkpoint=path, params=GRANIAN["params"])
 
 
 def test_a_schedule_is_replayed_there_to_the_last_byte() -> None:
