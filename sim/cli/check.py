@@ -117,9 +117,9 @@ def _faults(_ctx: click.Context, _option: click.Parameter, value: str | None) ->
     help="none: every order is run (the default). "
     "classes: one order of each class whose orders differ only in steps that do not concern one another. It preserves "
     "the set of outcomes, and of violated invariants that depend on outcome and causes; not how many orders violate one. "
-    "states: a run ends where it comes to a state of the world that was seen. It preserves the states, the set of outcomes "
-    "and of violated invariants, as far as the scenario says truly what they look at (its `past`); not how many orders "
-    "violate one, nor which is the simplest. "
+    "states: a run ends where it comes to a state of the world that was seen. It preserves the set of outcomes and of "
+    "violated invariants, as far as the scenario says truly what they look at (its `past`), and the states, unless one "
+    "connection is explored after the other; not how many orders violate one, nor which is the simplest. "
     "classes,states: both, and only what both preserve. With faults the same is preserved: a fault concerns everything, "
     "and how many may still strike belongs to a state. Where a scenario declares its connections isolated, and its past is "
     "types of events, both explore one connection after the other, and the table says so.",
