@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 from hypercorn.asyncio import serve
+from hypercorn.asyncio.run import worker_serve
 from hypercorn.config import Config
 
 from models.knowledge import KNOWLEDGE
 from models.serving import ADDRESS, Server, extras, installed, recorded, start
+from sim.world.fingerprint.frames import DEAD
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
     from models.tls import Certificate
     from sim.world.fingerprint import Knowledge
     from sim.world.world import World
+
+DEAD[worker_serve.__code__] = "signal_name"
+"""It runs over a set of texts, so where it ends tells one process's states from another's, and nothing else."""
 
 
 @attrs.frozen

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
+import json
 import os
 import subprocess
 import sys
@@ -11,6 +13,9 @@ import pytest
 
 from models.uvicorn import COMBINATIONS
 from sim.registry import find_scenario, find_subject
+from sim.search.both import reduced
+from sim.search.deepening import Deepening
+from sim.search.question import Question
 from sim.search.runner import Runner
 
 SERVERS = (*COMBINATIONS, "hypercorn", "granian==1.4.1", "reference")
@@ -56,8 +61,6 @@ def elsewhere():
 
 @pytest.mark.filterwarnings("ignore:remove second argument of ws_handler:DeprecationWarning")
 def test_in_three_processes_with_different_hash_seeds(elsewhere):
-    import json
-
     assert len(set(elsewhere)) == 1
     for server, theirs in json.loads(elsewhere[0]).items():
         assert theirs == digests(server), server
@@ -70,6 +73,46 @@ def test_a_hundred_times_in_one_process(server):
     with runner.session():
         traces = {runner.run((1, 0, 1)).trace.to_jsonl() for _ in range(100)}
     assert len(traces) == 1
+
+
+# States, which a checkpoint carries from one process to another.
+
+STATES = tuple((scenario, server) for scenario in ("lost_client", "unsolicited_pong") for server in SERVERS)
+SEARCH = """
+import json
+from tests.scenarios.test_determinism import STATES, states
+print(json.dumps([states(*asked) for asked in STATES]))
+"""
+
+
+def states(scenario: str, server: str) -> str:
+    """A digest of the fingerprints that a search by states begins with."""
+    found, subject, question = find_scenario(scenario), find_subject(server), Question(reduce=("states",))
+    runner = question.runner(found, subject)
+    policy, seen = reduced(Deepening, question.reduce, found, subject)
+    assert seen is not None
+    with runner.session():
+        for _ in itertools.islice(policy.runs(question.play(runner, seen)), 25):
+            pass
+    return hashlib.sha256(json.dumps(seen.visited.to_json()).encode()).hexdigest()
+
+
+@pytest.mark.filterwarnings("ignore:remove second argument of ws_handler:DeprecationWarning")
+def test_states_in_processes_with_different_hash_seeds():
+    said = [
+        subprocess.run(
+            [sys.executable, "-c", SEARCH],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            timeout=240,
+            check=True,
+        ).stdout
+        for seed in ("1", "5")
+    ]
+    here = [states(*asked) for asked in STATES]
+    for output in said:
+        assert [asked for asked, one, two in zip(STATES, json.loads(output), here, strict=True) if one != two] == []
 
 
 # The rest of the stack: what OpenSSL makes random is recorded by its length.
@@ -100,8 +143,6 @@ def stack_digests(server: str, params: dict[str, object], certificate: str, time
 
 
 def test_tls_and_http2_in_three_processes_with_different_hash_seeds(paper):
-    import json
-
     outputs = {
         subprocess.run(
             [sys.executable, "-c", PLAY_STACK, paper.in_one],

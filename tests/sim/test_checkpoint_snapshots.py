@@ -205,6 +205,7 @@ MAIN = """
 """
 LONG = [
     ("racing_clients", UVICORN, {"params": {"clients": 5}, "reduce": "classes"}),
+    ("lost_client", "hypercorn", {"reduce": "states"}),
     pytest.param(
         *("independent_echoes", UVICORN, {"params": {"clients": 3, "messages": 2}, "reduce": "states"}),
         marks=pytest.mark.slow,

@@ -343,6 +343,16 @@ def test_what_cannot_be_seen_into_is_like_nothing() -> None:
     assert "hashlib" in name
 
 
+def test_what_cannot_be_seen_into_is_like_nothing_that_an_earlier_process_met() -> None:
+    """A checkpoint carries the fingerprints, and what was `blind`."""
+    maker, later = Fingerprinter(), Fingerprinter()
+    hashing = hashlib.md5(b"")
+    met = [fingerprint(lambda: for_ever(hashing), maker) for _ in range(3)]
+    later.blind.update(maker.blind)
+    behind = [fingerprint(lambda: for_ever(hashing), later) for _ in range(3)]
+    assert len({*met, *behind}) == 6
+
+
 def test_what_only_its_connection_feeds_needs_a_connection() -> None:
     maker = Fingerprinter(knowledge=Knowledge())
     packed = zlib.decompressobj()

@@ -15,8 +15,8 @@ Rules for this file:
    values on its stack each time; so if every name was bound once, all are bound whenever there are as many referents.
    (The arguments of one call may await behind a bound method at one time and behind a plain function at another, and
    that is one value more. A name that is bound or not there is then told from another by its value alone.)
-5. A variable that is never read again is no part of a state. Which are is not looked for; where asyncio itself leaves one
-   behind that tells the order of a set, it is left out by name.
+5. A variable that is never read again is no part of a state. Which are is not looked for; where asyncio or a server leaves
+   one behind that tells the order of a set, it is left out by name.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ BEFORE_CODE = {(3, 11): 3, (3, 12): 2, (3, 13): 2}.get(sys.version_info[:2], 0)
 SNAPSHOTS = sys.version_info < (3, 13)
 """Whether `f_locals` makes a dictionary that the frame keeps (rule 2)."""
 DEAD = {asyncio.tasks._wait.__code__: "f"}  # type: ignore[attr-defined]
-"""Variables that are left out, by code (rule 5)."""
+"""Variables that are left out, by code (rule 5). An adapter that knows of another puts it here when it is imported."""
 TRANSPARENT = frozenset(
     {
         "_asyncio.FutureIter",

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import collections
 import enum
-import itertools
 import sys
 import types as python
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -106,7 +105,6 @@ class Types:
         self.layouts: dict[tuple[int, int, int, tuple[str, ...] | None], frames.Layout] = {}
         """What is known of frames: by the address of their code, their position, how many things they hold, and the names
         that are bound, if these are not all."""
-        self._tokens = itertools.count()
 
     # What is written as a value.
 
@@ -159,9 +157,9 @@ class Types:
         return found
 
     def never(self, what: type) -> bytes:
-        """A token that was never written before."""
+        """A token that was not written since `blind` was empty. It follows from that alone, which a checkpoint keeps."""
         self.blind[_full_name(what)] += 1
-        return _NEVER[next(self._tokens)]
+        return _NEVER[sum(self.blind.values())]
 
     # Types that were not met before.
 

@@ -214,6 +214,7 @@ def _socket(walk: Walk, sock: SimSocket) -> Iterable[Any]:
 
 def _process(walk: Walk, process: Process) -> Iterable[Any]:
     walk.write(_PROCESS)
+    handlers = [(int(number), process.signal_handlers[number]) for number in sorted(process.signal_handlers)]
     return (
         process.name,
         process.parked,
@@ -222,7 +223,7 @@ def _process(walk: Walk, process: Process) -> Iterable[Any]:
         process.killed_by,
         process.stopping,
         process.main,
-        *(() if process.exited else (process.loop, process.signal_handlers)),
+        *(() if process.exited else (process.loop, len(handlers), *(part for item in handlers for part in item))),
     )
 
 
