@@ -260,6 +260,11 @@ class Kept:
         self.keep = keep
         self._due = time.perf_counter() + SNAPSHOT_EVERY
 
+    @property
+    def runs(self) -> int:
+        """How many runs the search had made."""
+        return int(self.snapshot["part"]["runs"]) if self.snapshot is not None else 0
+
     def resume(self, policy: Policy, isolation: IsolationCheck | None) -> tuple[Part, float]:
         """Bring a search to where its snapshot says that it was. Returns what was found, and in how many real seconds."""
         state = self.snapshot

@@ -175,6 +175,8 @@ def in_one_go(
         if not (scenario.isolated and "classes" in question.reduce):
             raise UsageError(_NOTHING_DECLARED.format(scenario.name))
         isolation = IsolationCheck(scenario.name, subject.requirement, play)
+    if kept is not None and kept.runs > question.max_runs:
+        kept = None  # it has more than is asked for now, and stays as it is
     part, earlier = kept.resume(policy, isolation) if kept is not None else (Part(), 0.0)
     tally = Tally(runner, merging=states is not None, part=part)
     looks_ahead = "classes" in question.reduce

@@ -129,9 +129,9 @@ def test_ended_at_random_moments_it_ends_with_the_same_answer(
 
 @pytest.mark.usefixtures("at_each_run")
 @pytest.mark.parametrize(("scenario", "server", "settings"), [REDUCED[0], REDUCED[4], REDUCED[8], DRAWN[0], DRAWN[4]])
-def test_bounds_may_be_raised(tmp_path: Path, scenario: str, server: str, settings: dict[str, Any]) -> None:
+def test_bounds_may_be_raised_and_lowered(tmp_path: Path, scenario: str, server: str, settings: dict[str, Any]) -> None:
     path = tmp_path / "it.checkpoint"
-    for bound in (2, 2, 5, 10_000):
+    for bound in (2, 2, 5, 3, 10_000):
         bounded = settings | {"max_runs": min(bound, settings.get("max_runs", bound))}
         assert told(scenario, server, path, bounded) == told(scenario, server, None, bounded)
 
