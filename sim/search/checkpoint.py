@@ -143,7 +143,7 @@ class Checkpoint:
         if line is None:
             return None
         record = json.loads(line)
-        state = base64.b85decode(record["state"])
+        state = base64.b64decode(record["state"])
         if zlib.crc32(state) != record["crc"]:
             raise ValueError
         return json.loads(zlib.decompress(state))
@@ -203,7 +203,7 @@ class Checkpoint:
     def keep(self, server: str, state: Any) -> None:
         """Put a search's snapshot in the place of its last one. When this returns, it is on the disk."""
         packed = zlib.compress(_line(state), 1)
-        record = {"server": server, "crc": zlib.crc32(packed), "state": base64.b85encode(packed).decode()}
+        record = {"server": server, "crc": zlib.crc32(packed), "state": base64.b64encode(packed).decode()}
         self._snapshots[server] = _line(record)
         path = self._path.resolve()
         beside = path.with_name(path.name + ".new")

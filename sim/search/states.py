@@ -92,14 +92,14 @@ class Visited:
 
     def to_json(self) -> list[Any]:
         """The set as JSON types: the keys' number, and the table with its places."""
-        return [self.count, self._capacity, base64.b85encode(self._words.tobytes()).decode()]
+        return [self.count, self._capacity, base64.b64encode(self._words.tobytes()).decode()]
 
     @classmethod
     def from_json(cls, record: Any) -> Visited:
         """The set that `to_json` made a record of."""
         visited = cls()
         visited.count, visited._capacity, words = record
-        visited._words = array("Q", base64.b85decode(words))
+        visited._words = array("Q", base64.b64decode(words))
         return visited
 
     def _grow(self) -> None:
