@@ -1,12 +1,13 @@
-"""A search on disk: a file of JSON lines that grows by one line for each unit that is done.
+"""A search on disk: a file of JSON lines.
 
 Theory of operation
 ===================
 
-A search that can be taken to pieces is a *journal*. The first line says which search it is. Each line behind it says which pieces a unit explored, what it found and what
-it left. A unit is written, and is on the disk, before anything that it left is given out. So at any moment the lines
-tell how far the search is: begin with the whole as the only piece, and let each line take its pieces away and put what
-it left in their place. What was being done when the process was killed is in no line, and is done again.
+The first line says which search it is. A search that can be taken to pieces is a *journal*, which grows by one line for
+each unit that is done: which pieces it explored, what it found and what it left. A unit is written, and is on the disk,
+before anything that it left is given out. So at any moment the lines tell how far the search is: begin with the whole
+as the only piece, and let each line take its pieces away and put what it left in their place. What was being done when
+the process was killed is in no line, and is done again.
 
 A search that is done in one go (one that draws, or one with a reduction) is a *snapshot*: behind the first line, one for
 each server with all that the search has to know to go on: what was found, and the state of its policy (rule 5 of

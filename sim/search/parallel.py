@@ -32,7 +32,7 @@ from sim.errors import SimError, UsageError
 from sim.registry import find_scenario, name_of
 from sim.search import checkpoint as checkpoints
 from sim.search.elsewhere import Elsewhere, find_anywhere
-from sim.search.explore import explore, in_one_go
+from sim.search.explore import in_one_go
 from sim.search.pool import Pool, default_workers, died, worker_pool, workers_of
 from sim.search.question import Question
 from sim.search.spread import Search, runner_of
@@ -252,11 +252,10 @@ class _Told:
             self.progress(server, progress)
 
         with self.errors_of(number):
-            if journal is None:
-                report = explore(self._scenario, server=subject, on_progress=on_progress, **settings)
-            else:
+            kept = None
+            if journal is not None:
                 kept = checkpoints.Kept(journal.snapshot(server), partial(journal.keep, server))
-                report = in_one_go(self._scenario, subject, Question(**settings), on_progress=on_progress, kept=kept)
+            report = in_one_go(self._scenario, subject, Question(**settings), on_progress=on_progress, kept=kept)
         if report is not None:
             self.report(number, report)
 

@@ -188,11 +188,7 @@ def _spelled(value: object) -> str:
 
 
 def _spell(value: object, parts: list[str]) -> None:
-    kind = type(value)
-    if kind is str or kind in _PLAIN:
-        text = repr(value)
-        parts.append(without_addresses(text) if " at 0x" in text else text)
-    elif isinstance(value, (tuple, list)):
+    if isinstance(value, (tuple, list)):
         parts.append("(")
         for item in value:
             _spell(item, parts)
@@ -204,7 +200,3 @@ def _spell(value: object, parts: list[str]) -> None:
         parts += "{", *sorted(f"({_spelled(key)},{_spelled(item)},)" for key, item in value.items()), "}"
     else:
         parts.append(without_addresses(repr(value)))
-
-
-_PLAIN = frozenset({int, bool, float, bytes, type(None)})
-"""Types that hold nothing, beside text."""

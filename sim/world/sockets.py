@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from sim.world.world import World
 
 _FAMILIES = {-1: real.AF_INET, real.AF_INET: real.AF_INET, real.AF_INET6: real.AF_INET6, real.AF_UNIX: real.AF_UNIX}
-_KINDS: dict[int, real.SocketKind] = {real.SOCK_STREAM: real.SOCK_STREAM}
 _HOW = real.SOCK_NONBLOCK | real.SOCK_CLOEXEC
 """What may be asked of a new socket beside its kind."""
 _PEEK = int(real.MSG_PEEK)
@@ -62,7 +61,7 @@ class SimSocket:
             file, family = held._file, held._file.family
         kind = real.SOCK_STREAM if type == -1 else type
         self.family = _FAMILIES.get(family) or real.AddressFamily(family)
-        self.type = _KINDS.get(kind) or real.SocketKind(kind & ~_HOW)
+        self.type = real.SOCK_STREAM if kind == real.SOCK_STREAM else real.SocketKind(kind & ~_HOW)
         self.proto = real.IPPROTO_TCP if proto in (-1, 0) and family != real.AF_UNIX else max(proto, 0)
         if self.type is not real.SOCK_STREAM or family not in _FAMILIES:
             raise world.refuse(

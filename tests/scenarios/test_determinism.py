@@ -42,21 +42,25 @@ def digests(server: str, times: int = 1) -> list[str]:
     return found
 
 
-@pytest.fixture(scope="module")
-def elsewhere():
-    """What three other processes make of the same schedules, each with a hash seed of its own."""
-    outputs = []
-    for seed in ("0", "1", "4711"):
-        done = subprocess.run(
-            [sys.executable, "-c", PLAY],
+def in_processes(code: str, *seeds: str, arguments: tuple[str, ...] = ()) -> list[str]:
+    """What other processes say, each with a hash seed of its own."""
+    return [
+        subprocess.run(
+            [sys.executable, "-c", code, *arguments],
             env={**os.environ, "PYTHONHASHSEED": seed},
             capture_output=True,
             text=True,
             timeout=240,
             check=True,
-        )
-        outputs.append(done.stdout)
-    return outputs
+        ).stdout
+        for seed in seeds
+    ]
+
+
+@pytest.fixture(scope="module")
+def elsewhere():
+    """What three other processes make of the same schedules, each with a hash seed of its own."""
+    return in_processes(PLAY, "0", "1", "4711")
 
 
 @pytest.mark.filterwarnings("ignore:remove second argument of ws_handler:DeprecationWarning")
@@ -99,17 +103,7 @@ def states(scenario: str, server: str) -> str:
 
 @pytest.mark.filterwarnings("ignore:remove second argument of ws_handler:DeprecationWarning")
 def test_states_in_processes_with_different_hash_seeds():
-    said = [
-        subprocess.run(
-            [sys.executable, "-c", SEARCH],
-            env={**os.environ, "PYTHONHASHSEED": seed},
-            capture_output=True,
-            text=True,
-            timeout=240,
-            check=True,
-        ).stdout
-        for seed in ("1", "5")
-    ]
+    said = in_processes(SEARCH, "1", "5")
     here = [states(*asked) for asked in STATES]
     for output in said:
         assert [asked for asked, one, two in zip(STATES, json.loads(output), here, strict=True) if one != two] == []
@@ -143,17 +137,7 @@ def stack_digests(server: str, params: dict[str, object], certificate: str, time
 
 
 def test_tls_and_http2_in_three_processes_with_different_hash_seeds(paper):
-    outputs = {
-        subprocess.run(
-            [sys.executable, "-c", PLAY_STACK, paper.in_one],
-            env={**os.environ, "PYTHONHASHSEED": seed},
-            capture_output=True,
-            text=True,
-            timeout=240,
-            check=True,
-        ).stdout
-        for seed in ("0", "1", "4711")
-    }
+    outputs = set(in_processes(PLAY_STACK, "0", "1", "4711", arguments=(paper.in_one,)))
     assert len(outputs) == 1
     here = [stack_digests(server, params, paper.in_one) for server, params in STACK]
     assert json.loads(outputs.pop()) == here

@@ -17,7 +17,7 @@ from sim.world.choices import Choices
 from sim.world.footprint import Option
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from sim.search.both import LeftOut
     from sim.world.footprint import Watch
@@ -101,19 +101,23 @@ class Program:
 
 
 class Fingers:
-    """Stands in for a fingerprinter. What it calls a lane is its process."""
+    """Stands in for a fingerprinter.
+
+    Args:
+        name: what it calls a lane. By default its process.
+    """
 
     blind: dict[str, int] = {}  # noqa: RUF012 - stays empty
     ordered = False
+
+    def __init__(self, name: Callable[[Any], Any] = lambda lane: int(lane.process)) -> None:
+        self.number = name
 
     def forget(self) -> None:
         pass
 
     def of(self, world: Any) -> bytes:
         return blake2b(repr(world.state).encode(), digest_size=16).digest()
-
-    def number(self, lane: Any) -> int:
-        return int(lane.process)
 
 
 class Player:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import random
 from collections import deque
-from hashlib import blake2b
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
@@ -16,6 +15,8 @@ from sim.search.both import LeftOut
 from sim.world.agenda import Known
 from sim.world.choices import Choices
 from sim.world.footprint import Option
+
+from .programs import Fingers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -136,7 +137,7 @@ class Visits:
     def __init__(self, rooms: Rooms, apart: Apart | None) -> None:
         self.rooms = rooms
         self.left_out = LeftOut(past="outcome", apart=apart)
-        self.left_out.fingerprinter = Fingers()  # type: ignore[assignment]
+        self.left_out.fingerprinter = Fingers(lambda lane: lane.route)  # type: ignore[assignment]
         self.reached: set[State] = set()
         self.runs = 0
 
@@ -202,22 +203,6 @@ class Visits:
         self.reached.add(state)
         watch.ended(world)
         return SimpleNamespace(known=False, choices=world.choices.made)
-
-
-class Fingers:
-    """Stands in for a fingerprinter. What it calls a lane is its route."""
-
-    blind: dict[str, int] = {}  # noqa: RUF012 - stays empty
-    ordered = False
-
-    def forget(self) -> None:
-        pass
-
-    def of(self, world: Any) -> bytes:
-        return blake2b(repr(world.state).encode(), digest_size=16).digest()
-
-    def number(self, lane: Any) -> Any:
-        return lane.route
 
 
 def key_of(route: Route) -> tuple[str, ...]:
