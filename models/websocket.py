@@ -10,13 +10,13 @@ from __future__ import annotations
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
-import wsproto
 from wsproto import events as ws
 from wsproto.connection import Connection as Frames
-from wsproto.connection import ConnectionState
+from wsproto.connection import ConnectionState, ConnectionType
 from wsproto.extensions import PerMessageDeflate
 from wsproto.utilities import RemoteProtocolError
 
+from models.opening import SWITCHING_PROTOCOLS, Answer, Opening
 from models.tls import open_connection
 from models.websocket_events import (
     WsBinary,
@@ -121,7 +121,12 @@ class WebSocketClient:
         self.began_close = False
         self.subprotocol: str | None = None
         self.compressed = False
-        self._wire: wsproto.WSConnection | Frames = wsproto.WSConnection(wsproto.ConnectionType.CLIENT)
+        self._opening: Opening | None = None
+        """The handshake, from when it began."""
+        self._answer: Answer | None = None
+        """What it was answered with."""
+        self._wire: Frames | None = None
+        """The messages' layer, once the connection stands."""
         self._arrived: list[ws.Event] = []
         self._parts: dict[str, list[Any]] = {"sends": [], "gets": []}
         self._over = False
@@ -130,6 +135,8 @@ class WebSocketClient:
     def _describe(self) -> str:
         if self.close_code is not None:
             return f"closed {self.close_code}"
+        if self._wire is None:
+            return "connecting" if self._answer is None else f"refused with {self._answer.status}"
         return self._wire.state.name.lower().replace("_", " ") + f", {len(self._arrived)} unread"
 
     async def connect(
@@ -152,23 +159,16 @@ class WebSocketClient:
             ssl.SSLError, ConnectionError: TLS does not come about.
         """
         self.connection = over if over is not None else await open_connection(self.host, address, self._tls)
-        request = ws.Request(
-            host=f"{address[0]}:{address[1]}",
-            target=path,
-            extra_headers=list(headers),
-            subprotocols=list(subprotocols),
-            extensions=[PerMessageDeflate()] if deflate else [],
+        self._opening = Opening(
+            f"{address[0]}:{address[1]}", path, headers, subprotocols, [PerMessageDeflate()] if deflate else []
         )
         self._record(WsHandshake, "sends", path)
-        self._write(self._wire.send(request), "GET upgrade")
-        while not self._arrived:
-            if not await self._read(None) and not self._arrived:
+        self._write(self._opening.request, "GET upgrade")
+        while self._answer is None:
+            if not await self._read(None) and self._answer is None:
                 raise Refused(None)
-        event = self._arrived.pop(0)
-        if not isinstance(event, ws.AcceptConnection):
-            raise Refused(getattr(event, "status_code", None))
-        self.subprotocol = event.subprotocol
-        self.compressed = any(isinstance(extension, PerMessageDeflate) for extension in event.extensions)
+        if self._answer.status != SWITCHING_PROTOCOLS:
+            raise Refused(self._answer.status)
         self.open = not self._over
 
     async def connect_over(self, http2: Http2Client, path: str = "/", headers: Iterable[tuple[str, str]] = ()) -> None:
@@ -185,13 +185,13 @@ class WebSocketClient:
             raise Refused(stream)
         self._record(WsHandshake, "gets", 200)
         self.connection = stream
-        self._wire = Frames(wsproto.ConnectionType.CLIENT)
+        self._wire = Frames(ConnectionType.CLIENT)
         self.open = True
 
     def send(self, *messages: ws.Event) -> None:
         """Send messages, each as a segment of its own. What cannot be sent any more is dropped."""
         for message in messages:
-            if not self.open:
+            if not self.open or self._wire is None:
                 return
             kind, payload, label = _seen(message)
             self._record_message("sends", kind, payload, getattr(message, "message_finished", True))
@@ -219,7 +219,7 @@ class WebSocketClient:
 
     async def close(self, code: int = 1000, *, within: float | None = 5.0) -> None:
         """Begin the close handshake, and wait for the server's Close and the end of the connection."""
-        if self.open:
+        if self.open and self._wire is not None:
             self.began_close = True
             self.open = False
             self._record(WsClose, "sends", code)
@@ -245,40 +245,55 @@ class WebSocketClient:
             if data is not None:
                 self._end()
             return False
-        if self._wire.state is ConnectionState.CLOSED:
-            return True
         try:
-            self._wire.receive_data(data)
-            for event in self._wire.events():
-                self._take(event)
+            if self._wire is None:
+                self._shake_hands(data)
+            elif self._wire.state is not ConnectionState.CLOSED:
+                self._wire.receive_data(data)
+                self._take_all(self._wire)
         except RemoteProtocolError as exc:
             self._record(WsGarbage, "gets", str(exc))
             self._end()
         return not self._over
 
+    def _shake_hands(self, data: bytes) -> None:
+        """Take what came in answer to the handshake. What comes behind a refusal tells nothing more."""
+        if self._opening is None or self._answer is not None:
+            return
+        self._answer = answer = self._opening.receive(data)
+        if answer is None:
+            return
+        self._record(WsHandshake, "gets", answer.status)
+        if answer.status == SWITCHING_PROTOCOLS:
+            self.subprotocol = answer.subprotocol
+            self.compressed = any(isinstance(extension, PerMessageDeflate) for extension in answer.extensions)
+            self._wire = Frames(ConnectionType.CLIENT, list(answer.extensions), answer.rest)
+            self._take_all(self._wire)
+
     def _end(self) -> None:
         self.open = False
         self._over = True
 
-    def _take(self, event: ws.Event) -> None:
+    def _take_all(self, wire: Frames) -> None:
+        for event in wire.events():
+            self._take(event, wire)
+
+    def _take(self, event: ws.Event, wire: Frames) -> None:
         if isinstance(event, ws.Ping):
             self._record(WsPing, "gets", bytes(event.payload))
-            if self._wire.state is ConnectionState.OPEN:
-                self._write(self._wire.send(event.response()), "Pong")
+            if wire.state is ConnectionState.OPEN:
+                self._write(wire.send(event.response()), "Pong")
         elif isinstance(event, ws.Pong):
             self._record(WsPong, "gets", bytes(event.payload))
         elif isinstance(event, ws.CloseConnection):
-            self._take_close(event)
-        elif isinstance(event, (ws.AcceptConnection, ws.RejectConnection)):
-            self._record(WsHandshake, "gets", getattr(event, "status_code", 101))
-            self._arrived.append(event)
+            self._take_close(event, wire)
         elif isinstance(event, (ws.TextMessage, ws.BytesMessage)):
             whole = self._record_message("gets", *_seen(event)[:2], event.message_finished)
             if whole is not None:
                 self._arrived.append(type(event)(whole))
 
-    def _take_close(self, event: ws.CloseConnection) -> None:
-        if self._wire.state not in (ConnectionState.REMOTE_CLOSING, ConnectionState.CLOSED):
+    def _take_close(self, event: ws.CloseConnection, wire: Frames) -> None:
+        if wire.state not in (ConnectionState.REMOTE_CLOSING, ConnectionState.CLOSED):
             # No Close was read: it is wsproto's proposal of what to answer to a breach of the protocol.
             self._record(WsGarbage, "gets", event.reason)
             self._end()
@@ -287,9 +302,9 @@ class WebSocketClient:
         self._record(WsClose, "gets", self.close_code)
         self._arrived.append(event)
         self.open = False
-        if self._wire.state is ConnectionState.REMOTE_CLOSING:
+        if wire.state is ConnectionState.REMOTE_CLOSING:
             self._record(WsClose, "sends", self.close_code)
-            self._write(self._wire.send(event.response()), f"Close {self.close_code}")
+            self._write(wire.send(event.response()), f"Close {self.close_code}")
 
     def _write(self, data: bytes, label: str) -> None:
         try:
