@@ -188,7 +188,13 @@ def _spelled(value: object) -> str:
 
 
 def _spell(value: object, parts: list[str]) -> None:
-    if isinstance(value, (tuple, list)):
+    kind = type(value)
+    if kind in _ATOMS:
+        parts.append(repr(value))
+    elif kind is str or kind is bytes:
+        text = repr(value)
+        parts.append(without_addresses(text) if " at 0x" in text else text)
+    elif isinstance(value, (tuple, list)):
         parts.append("(")
         for item in value:
             _spell(item, parts)
@@ -200,3 +206,7 @@ def _spell(value: object, parts: list[str]) -> None:
         parts += "{", *sorted(f"({_spelled(key)},{_spelled(item)},)" for key, item in value.items()), "}"
     else:
         parts.append(without_addresses(repr(value)))
+
+
+_ATOMS = frozenset({int, float, bool, type(None)})
+"""Types whose `repr` never holds an address."""
