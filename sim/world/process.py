@@ -209,6 +209,8 @@ class Process:
                     abandon(task)
             self._close_generators()
             self._iterate(2)
+        for task in loop.tasks:  # else the next worlds' all_tasks() would look through them until they are collected
+            asyncio._unregister_task(task)
         loop.close()
 
     @property
