@@ -100,6 +100,45 @@ async def uvicorn_world(host: str) -> None:
     await serving
 
 
+_HANDSHAKE = (
+    b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+)
+_FRAMES = [b"\x81\x81\0\0\0\0%d" % number for number in range(3)] + [b"\x88\x82\0\0\0\0\x03\xe8"]
+
+
+class _Canned(asyncio.Protocol):
+    """A client that sends what was made in advance, whenever something comes, and looks at nothing."""
+
+    def __init__(self) -> None:
+        self.frames = iter(_FRAMES)
+        self.over = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+        transport.write(_HANDSHAKE)
+
+    def data_received(self, _data: bytes) -> None:
+        self.transport.write(next(self.frames, b""))
+
+    def connection_lost(self, _exc: Exception | None) -> None:
+        self.over.set_result(next(self.frames, None))
+
+
+async def canned_world(host: str) -> None:
+    """Row D with clients that cost next to nothing."""
+    server, serving = await _serving(host)
+
+    async def chat() -> None:
+        _, client = await asyncio.get_running_loop().create_connection(_Canned, host, PORT)
+        if await client.over is not None:
+            raise AssertionError("the server closed before it was told to")
+
+    await asyncio.gather(chat(), chat())
+    server.should_exit = True
+    await serving
+
+
 async def echoes(host: str) -> None:
     """Row E: uvicorn and one client of the library `websockets` with many echoes."""
     server, serving = await _serving(host)
