@@ -45,9 +45,9 @@ from sim.world.selector import LIVELOCK_ITERATIONS
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sim.world.endpoint import Channel
+    from sim.world.endpoint import Channel, Segment
     from sim.world.faults import Strike
-    from sim.world.lanes import Item, Lane
+    from sim.world.lanes import Item, Lane, Post
     from sim.world.world import World
 
 INFINITY = float("inf")
@@ -190,7 +190,9 @@ class Agenda:
         if lane is None and timer == INFINITY and tick > self._last_event + QUIET_SECONDS:
             self._plan = plan
             return self._somebody_resumes()
-        self._move_to(when)
+        if when > self._clock.now:
+            self._clock.now = when
+        self._count()
         if tick < plan[2]:
             self._plan = plan
             return True
@@ -201,10 +203,9 @@ class Agenda:
             self._ring()
         return True
 
-    def _move_to(self, when: float) -> None:
+    def _count(self) -> None:
+        """Something happens. It must not be too much at one moment."""
         now = self._clock.now
-        if when > now:
-            self._clock.now = now = when
         if now != self._events_at:
             self._events_at = now
             self._events_now = 0
@@ -348,32 +349,39 @@ class Agenda:
             self._striker.happens()
         self._last_event = self._clock.now
         world = self._world
-        item = lane.segments[0]
         if isinstance(lane, Mailbox):
-            trace = world.trace
-            trace.cause = item.sent_by
-            post = lane.segments.popleft()
-            trace.cause = trace.record(HandedOver, lane.owner, post.label).seq
-            post.callback()
-            if world.watch is not None:
-                world.watch.touch(lane.owner)
+            item: Item = self._hand_over(lane)
         else:
-            self._deliver(lane)
+            item = self._deliver(lane)
             if lane.segments and not self._single:
                 for _ in range(self._with_it(lane)):
                     self._deliver(lane)
         if world.observer is not None:
             self._note(f"{route(lane)} {item}")
 
-    def _deliver(self, channel: Channel) -> None:
+    def _hand_over(self, mailbox: Mailbox) -> Post:
+        trace, post = self._world.trace, mailbox.segments.popleft()
+        trace.cause = post.sent_by
+        trace.cause = trace.record(HandedOver, mailbox.owner, post.label).seq
+        post.callback()
+        if self._world.watch is not None:
+            self._world.watch.touch(mailbox.owner)
+        return post
+
+    def _deliver(self, channel: Channel) -> Segment:
         trace, watch, segment = self._world.trace, self._world.watch, channel.segments[0]
         sender, addressee, connection = segment.way
-        trace.cause = segment.sent_by
-        event = trace.record(TcpDeliver, addressee, connection, sender, segment.label, len(segment.data))
-        trace.cause = event.seq
+        cause, trace.cause = segment.sent_by, len(trace.events)
+        if trace.open:  # as `Trace.record` does, which costs more
+            trace.events.append(
+                TcpDeliver(
+                    trace.cause, self._clock.now, cause, addressee, connection, sender, segment.label, len(segment.data)
+                )
+            )
         channel.deliver()
         if watch is not None:
             watch.delivered(channel, segment, together=not self._single)
+        return segment
 
     def _with_it(self, channel: Channel) -> int:
         """How many more segments arrive together with the one that did (rule 7)."""

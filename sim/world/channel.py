@@ -26,6 +26,10 @@ class Flag(enum.Enum):
     """Both directions are given up; only Unix sockets tell this from FIN (`sim.world.unix`)."""
 
 
+DATA, SYN, FIN, RST = Flag.DATA, Flag.SYN, Flag.FIN, Flag.RST
+"""Before Python 3.12, asking an enum for its member costs as much as a call."""
+
+
 @functools.lru_cache(maxsize=1_000)
 def _size(count: int) -> str:
     return f"{count} bytes"
@@ -49,7 +53,7 @@ class Segment:
     def __init__(self, flag: Flag, data: bytes = b"", label: str = "") -> None:
         self.flag = flag
         self.data = data
-        self.label = label or (_size(len(data)) if flag is Flag.DATA else flag.value)
+        self.label = label or (_size(len(data)) if flag is DATA else flag.value)
 
     def __str__(self) -> str:
         return self.label
@@ -76,10 +80,10 @@ class Channel:
         """Take the oldest segment in flight and hand it to the target. Returns it."""
         segment = self.segments.popleft()
         source = self.source
-        stalled = segment.flag is Flag.DATA and not source.writable
+        stalled = segment.flag is DATA and not source.writable
         self.in_flight -= len(segment.data)
         self.target._arrive(segment)
-        if segment.flag is Flag.FIN:
+        if segment.flag is FIN:
             source.fin_arrived = True
         if stalled and source.writable:
             source.wake()

@@ -31,7 +31,7 @@ import os
 from collections import deque
 from typing import TYPE_CHECKING, TypeAlias
 
-from sim.world.channel import Channel, Flag, Segment
+from sim.world.channel import DATA, FIN, RST, SYN, Channel, Flag, Segment
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -176,7 +176,7 @@ class Endpoint:
         size = len(taken)
         peer = self.outbound.target
         if not self.queued and size <= MSS and size <= peer.receive_size - peer.unread - self.outbound.in_flight:
-            self.kernel.put_in_flight(self.outbound, Segment(Flag.DATA, taken, label))
+            self.kernel.put_in_flight(self.outbound, Segment(DATA, taken, label))
         else:
             self.send_buffer.append((taken, label))
             self.queued += size
@@ -269,7 +269,7 @@ class Endpoint:
 
     def _arrive(self, segment: Segment) -> None:
         flag = segment.flag
-        if flag is Flag.DATA and not (self.reset or self.closed or self.read_shut):
+        if flag is DATA and not (self.reset or self.closed or self.read_shut):
             was_ready = bool(self.unread or self.eof or self.error)
             self.receive_buffer.append(segment.data)
             self.unread += len(segment.data)
@@ -279,15 +279,15 @@ class Endpoint:
                 self.wake()
             return
         was_ready = self.readable
-        if flag is Flag.SYN:
+        if flag is SYN:
             self.kernel._arrive_syn(self)
             return
-        if flag is Flag.RST:
+        if flag is RST:
             self._arrive_reset()
             return
         if self.reset:
             return
-        if flag is Flag.FIN:
+        if flag is FIN:
             self.eof = True
         elif self.closed:
             self._send_reset()
@@ -317,7 +317,7 @@ class Endpoint:
     def _send_reset(self) -> None:
         self.reset = True
         self._drop_unsent()
-        self.kernel.put_in_flight(self.outbound, Segment(Flag.RST))
+        self.kernel.put_in_flight(self.outbound, Segment(RST))
 
     def _drop_unsent(self) -> None:
         self.send_buffer.clear()
@@ -339,10 +339,10 @@ class Endpoint:
                     buffer[0] = (data[len(part) :], label)
                 window -= len(part)
                 self.queued -= len(part)
-                self.kernel.put_in_flight(self.outbound, Segment(Flag.DATA, part, label))
+                self.kernel.put_in_flight(self.outbound, Segment(DATA, part, label))
         if self.fin_queued and not buffer and not self.fin_sent:
             self.fin_sent = True
-            self.kernel.put_in_flight(self.outbound, Segment(Flag.FIN))
+            self.kernel.put_in_flight(self.outbound, Segment(FIN))
 
     def _consume(self, count: int) -> None:
         self.unread -= count

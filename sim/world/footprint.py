@@ -40,7 +40,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sim.world.endpoint import Flag
+from sim.world.channel import DATA, SYN
 from sim.world.lanes import Mailbox
 
 if TYPE_CHECKING:
@@ -220,7 +220,7 @@ class Watch:
             self.footprint.places.add(_lane(channel))
         total = self._sent[channel] = self._sent.get(channel, 0) + len(segment.data)
         self._touch_end(channel.source)
-        if segment.flag is Flag.SYN:
+        if segment.flag is SYN:
             self.footprint.places.add(KERNEL)
         if _limited(channel, total):
             self._touch_end(channel.target)
@@ -230,9 +230,9 @@ class Watch:
         if together:
             self.footprint.places.add(_lane(channel))
         self._touch_end(channel.target)
-        if segment.flag is not Flag.DATA or _limited(channel, self._sent.get(channel, 0)):
+        if segment.flag is not DATA or _limited(channel, self._sent.get(channel, 0)):
             self._touch_end(channel.source)
-        if segment.flag is Flag.SYN:
+        if segment.flag is SYN:
             self.footprint.places.update((KERNEL, channel.target.label))
 
     def _touch_end(self, endpoint: Endpoint) -> None:

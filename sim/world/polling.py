@@ -7,6 +7,7 @@ time passes. Answers come in the order of registration.
 from __future__ import annotations
 
 import select
+import selectors
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -46,8 +47,8 @@ class SimPoll:
 
     def _events(self, fd: int, mask: int) -> int:
         sock = self._world.socket_of(fd)
-        events = select.POLLIN if mask & select.POLLIN and sock.readable() else 0
-        return events | (select.POLLOUT if mask & select.POLLOUT and sock.writable() else 0)
+        events = select.POLLIN if mask & select.POLLIN and sock.ready(selectors.EVENT_READ) else 0
+        return events | (select.POLLOUT if mask & select.POLLOUT and sock.ready(selectors.EVENT_WRITE) else 0)
 
 
 def _descriptor(fileobj: Any) -> int:

@@ -17,7 +17,7 @@ Rules for this file:
    where somebody looks at its iteration boundaries: granularity `iteration`, faults, a lookout.
 2. What ends a stretch leaves the loop at once, by the exception `Over`: no callback runs behind it.
 3. A condition is asked once when a stretch begins, and then once when the loops are idle and once when something
-   happened. It may count.
+   happened. It may count. One that waits for fibers says for which, and is not asked again before that one has ended.
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ class Running:
         self.in_select = settings.granularity == "turn" and world.striker is None
         """Whether the loop of a process that is alone goes on, and things happen inside its `select()`."""
         self._waiting: Fiber | None = None
+        """Before this one has ended the stretch's condition is not met, and need not be asked (rule 3)."""
         self._process: Process
         self._condition: Callable[[], bool] = _never
         self._limit = 0.0
@@ -101,10 +102,6 @@ class Running:
             raise world.failed
 
     def _scripts_done(self) -> bool:
-        """Asked twice for each thing that happens, so it looks first at the one that was not done last time."""
-        waiting = self._waiting
-        if waiting is not None and not waiting.done:
-            return False
         self._waiting = next((f for f in self._world.fibers if not (f.done or f.daemon)), None)
         return self._waiting is None
 
@@ -139,6 +136,7 @@ class Running:
             leap: whether a loop that is alone may leap from timer to timer (`sim.world.agenda`).
         """
         world, agenda = self._world, self._agenda
+        self._waiting = None
         if condition():
             return True
         while True:
@@ -205,11 +203,12 @@ class Running:
                 agenda.show()
             if world.failed is not None:
                 raise world.failed
-            if self._condition():
+            waiting = self._waiting
+            if (waiting is None or waiting.done) and self._condition():
                 self._end = True
             elif not agenda.advance(self._limit):
                 self._end = False
-            elif self._condition():
+            elif (waiting is None or waiting.done) and self._condition():
                 self._end = True
             elif process.exited or process.parked is not None or len(world.processes) != 1:
                 self._end = None

@@ -47,6 +47,8 @@ class SimSelector(selectors.BaseSelector):
         self.suspects: dict[int, None] = {}
         """The descriptors that were ready when they were last looked at, or of which something has changed since. No
         other is ready."""
+        self._attended = self._agenda.iterating or world.striker is not None or world.lookout is not None
+        """Whether iteration boundaries may matter to anybody."""
         self._exact = self._moment = 0.0
         self.spins = 0
         """Iterations since the loop was last idle."""
@@ -113,12 +115,8 @@ class SimSelector(selectors.BaseSelector):
         agenda = self._agenda
         if timeout == 0:
             self.spins += 1
-            if agenda.armed:
-                agenda.iterated(idle=False)
-            if self._world.lookout is not None:
-                self.loop.note_ties()
-            if (agenda.iterating and agenda.lanes) or self.spins > LIVELOCK_ITERATIONS:
-                agenda.iteration(self.spins)
+            if self._attended or self.spins > LIVELOCK_ITERATIONS:
+                self._boundary()
             return self._ready() if self.suspects else _NOTHING
         if self.suspects:
             ready = self._ready()
@@ -147,6 +145,16 @@ class SimSelector(selectors.BaseSelector):
             self.loop.stop()
         return _NOTHING
 
+    def _boundary(self) -> None:
+        """An iteration boundary, where somebody attends to it."""
+        agenda = self._agenda
+        if agenda.armed:
+            agenda.iterated(idle=False)
+        if self._world.lookout is not None:
+            self.loop.note_ties()
+        if (agenda.iterating and agenda.lanes) or self.spins > LIVELOCK_ITERATIONS:
+            agenda.iteration(self.spins)
+
     def _until(self, timeout: float | None) -> float:
         """The moment behind `timeout`. It is mostly that of the last time, and rounding costs."""
         if timeout is None:
@@ -157,17 +165,19 @@ class SimSelector(selectors.BaseSelector):
         return self._moment
 
     def _ready(self) -> list[tuple[selectors.SelectorKey, int]]:
-        ready = []
         suspects = self.suspects
+        if len(suspects) == 1:
+            (fd,) = suspects
+            key = self._keys[fd]
+            events = self._socks[fd].ready(key.events)
+            if events:
+                return [(key, events)]
+            suspects.clear()
+            return _NOTHING
+        ready = []
         for fd in tuple(suspects):
-            key, sock = self._keys[fd], self._socks[fd]
-            wanted = key.events
-            if wanted == _READ:
-                events = wanted if sock.readable() else 0
-            else:
-                events = _READ if wanted & _READ and sock.readable() else 0
-                if sock.writable():
-                    events |= wanted & _WRITE
+            key = self._keys[fd]
+            events = self._socks[fd].ready(key.events)
             if events:
                 ready.append((key, events))
             else:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import errno
 import os
+import selectors
 import socket as real
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,7 @@ _FAMILIES = {-1: real.AF_INET, real.AF_INET: real.AF_INET, real.AF_INET6: real.A
 _HOW = real.SOCK_NONBLOCK | real.SOCK_CLOEXEC
 """What may be asked of a new socket beside its kind."""
 _PEEK = int(real.MSG_PEEK)
+_READ, _WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 
 
 def _error(number: int) -> OSError:
@@ -373,18 +375,20 @@ class SimSocket:
         source = file.endpoint or file.listener
         return source.woken if source is not None else 0
 
-    def readable(self) -> bool:
-        """Whether reading or accepting would not block."""
-        file = self._file
-        source = file.endpoint or file.listener
-        return self._fd != -1 and (source is None or source.readable)
+    def ready(self, wanted: int) -> int:
+        """Which of these events of `selectors` it is ready for.
 
-    def writable(self) -> bool:
-        """Whether writing would not block; for a connecting socket, whether the attempt is decided."""
-        file = self._file
-        if file.endpoint is None:
-            return self._fd != -1 and file.listener is None
-        return self._fd != -1 and file.endpoint.writable
+        Reading: reading or accepting would not block. Writing: writing would not, or, for a connecting socket, the attempt
+        is decided.
+        """
+        if self._fd == -1:
+            return 0
+        endpoint = self._file.endpoint
+        if endpoint is None:
+            listener = self._file.listener
+            return wanted if listener is None else wanted & _READ if listener.readable else 0
+        events = _READ if wanted & _READ and endpoint.readable else 0
+        return events | _WRITE if wanted & _WRITE and endpoint.writable else events
 
 
 def socketpair(world: World) -> tuple[SimSocket, SimSocket]:

@@ -102,7 +102,7 @@ class World:
         """Who takes the footprints of this run's steps."""
         self.lookout: Callable[[World], bool] | None = None
         """Asked as `lookout(world)` where the next thing is decided, once the scene is set: whether the run may end
-        there, because it has a continuation that is known."""
+        there, because it has a continuation that is known. To be set before the run."""
         self.tied = False
         """Whether timers fired that were due at one moment; noted only where there is a lookout."""
         self.known = False
@@ -332,13 +332,17 @@ class World:
             data = b""
         sender, addressee = source.label or source.address, target.label or target.address
         segment.way = sender, addressee, source.name
-        event = self.trace.record(TcpSend, sender, source.name, addressee, segment.label, data)
+        trace = self.trace
+        segment.sent_by = len(trace.events)
+        if trace.open:  # as `Trace.record` does, which costs more
+            trace.events.append(
+                TcpSend(segment.sent_by, now, trace.cause, sender, source.name, addressee, segment.label, data)
+            )
         if self.watch is not None:
             self.watch.sent(channel, segment, together=self.settings.arrivals != "single")
         if self.striker is not None and source.name in self.striker.lost:
             channel.segments.pop()
             return
-        segment.sent_by = event.seq
         self.agenda.put(channel, segment)
 
     def _deliver_at_once(self, channel: Channel, segment: Segment) -> None:

@@ -19,6 +19,7 @@ import gc
 import logging
 import os
 import select
+import selectors
 import socket
 import struct
 import termios
@@ -177,7 +178,7 @@ class Simulated:
             heads[0].deliver()  # type: ignore[union-attr]
 
     def ready(self, sock: SimSocket) -> str:
-        return ("r" if sock.readable() else "") + ("w" if sock.writable() else "")
+        return ("r" if sock.ready(selectors.EVENT_READ) else "") + ("w" if sock.ready(selectors.EVENT_WRITE) else "")
 
     def path(self, name: str) -> str:
         return os.path.join(self._directory, name)

@@ -19,6 +19,7 @@ Rules for this file:
 
 from __future__ import annotations
 
+import selectors
 from itertools import chain, groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
@@ -267,10 +268,10 @@ def _unread(sock: SimSocket, selector: SimSelector) -> bool:
     """Whether a socket has something for a program that does not look (rule 4)."""
     key = selector._keys.get(sock._fd)
     return (
-        (key is None or not key.events & 1)
+        (key is None or not key.events & selectors.EVENT_READ)
         and sock.owner is not None
         and sock.owner.loop is selector.loop
-        and sock.readable()
+        and bool(sock.ready(selectors.EVENT_READ))
     )
 
 
