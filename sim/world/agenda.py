@@ -190,9 +190,15 @@ class Agenda:
         if lane is None and timer == INFINITY and tick > self._last_event + QUIET_SECONDS:
             self._plan = plan
             return self._somebody_resumes()
-        if when > self._clock.now:
-            self._clock.now = when
-        self._count()
+        now = self._clock.now
+        if when > now:
+            self._clock.now = now = when
+        if now == self._events_at:
+            self._events_now += 1
+            if self._events_now > LIVELOCK_EVENTS:
+                raise self._livelock()
+        else:
+            self._events_at, self._events_now = now, 1
         if tick < plan[2]:
             self._plan = plan
             return True
@@ -203,21 +209,14 @@ class Agenda:
             self._ring()
         return True
 
-    def _count(self) -> None:
-        """Something happens. It must not be too much at one moment."""
-        now = self._clock.now
-        if now != self._events_at:
-            self._events_at = now
-            self._events_now = 0
-        self._events_now += 1
-        if self._events_now > LIVELOCK_EVENTS:
-            last = self._world.trace.events[-3:]
-            raise Stuck(
-                f"livelock: {LIVELOCK_EVENTS:,} things happened at one moment of virtual time "
-                f"({self._clock.now:.3f} s) and there was no end to it. The last were: "
-                + "; ".join(f"{event.actor} {event.describe()}" for event in last)
-                + ". The likeliest cause is two sides that answer one another for ever, or a loop around a sleep of 0."
-            )
+    def _livelock(self) -> Stuck:
+        last = self._world.trace.events[-3:]
+        return Stuck(
+            f"livelock: {LIVELOCK_EVENTS:,} things happened at one moment of virtual time "
+            f"({self._clock.now:.3f} s) and there was no end to it. The last were: "
+            + "; ".join(f"{event.actor} {event.describe()}" for event in last)
+            + ". The likeliest cause is two sides that answer one another for ever, or a loop around a sleep of 0."
+        )
 
     def _possible(self, plan: _Plan, timer: float) -> bool:
         """Whether what was decided can still happen, after the ticks that came first."""
@@ -233,7 +232,7 @@ class Agenda:
         world, now = self._world, self._clock.now
         if world.lookout is not None and world.phase != "setting the scene" and world.lookout(world):
             raise Known
-        heads = self.heads()
+        heads = self.heads() if len(self.lanes) != 1 or not self.lanes[0].segments else self.lanes
         if not heads and (self._striker is None or timer > limit):
             return None, None, timer
         deadline = INFINITY

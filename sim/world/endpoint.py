@@ -172,11 +172,14 @@ class Endpoint:
         room = self.send_size - self.queued - self.outbound.in_flight if self.connected else 0
         if room <= 0:
             raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
-        taken = bytes(data[:room])
-        size = len(taken)
-        peer = self.outbound.target
-        if not self.queued and size <= MSS and size <= peer.receive_size - peer.unread - self.outbound.in_flight:
-            self.kernel.put_in_flight(self.outbound, Segment(DATA, taken, label))
+        size = len(data)
+        if size > room:
+            data, size = data[:room], room
+        taken = bytes(data)
+        outbound = self.outbound
+        peer = outbound.target
+        if not self.queued and size <= MSS and size <= peer.receive_size - peer.unread - outbound.in_flight:
+            self.kernel.put_in_flight(outbound, Segment(DATA, taken, label))
         else:
             self.send_buffer.append((taken, label))
             self.queued += size
@@ -270,13 +273,12 @@ class Endpoint:
     def _arrive(self, segment: Segment) -> None:
         flag = segment.flag
         if flag is DATA and not (self.reset or self.closed or self.read_shut):
-            was_ready = bool(self.unread or self.eof or self.error)
+            if not (self.unread or self.eof or self.error):
+                self.kernel.wakes += 1
+                self.woken = self.kernel.wakes
             self.receive_buffer.append(segment.data)
             self.unread += len(segment.data)
-            if was_ready:
-                self.watcher()
-            else:
-                self.wake()
+            self.watcher()
             return
         was_ready = self.readable
         if flag is SYN:

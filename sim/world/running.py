@@ -213,7 +213,9 @@ class Running:
             elif process.exited or process.parked is not None or len(world.processes) != 1:
                 self._end = None
             else:
-                if self._leap:
+                if agenda.lanes:
+                    agenda.leap_limit = 0.0
+                elif self._leap:
                     agenda.allow_leaps(self._limit)
                 process.turning = True
                 return True

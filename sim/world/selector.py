@@ -130,7 +130,7 @@ class SimSelector(selectors.BaseSelector):
         self.spins = 0
         if agenda.armed:
             agenda.iterated(idle=True)
-        until = self._until(timeout)
+        until = self._until(timeout) if timeout is not None else _INFINITY
         if until < agenda.leap_limit and not agenda.lanes:
             self._clock.now = until
             if not self.loop.ticking:
@@ -155,10 +155,8 @@ class SimSelector(selectors.BaseSelector):
         if (agenda.iterating and agenda.lanes) or self.spins > LIVELOCK_ITERATIONS:
             agenda.iteration(self.spins)
 
-    def _until(self, timeout: float | None) -> float:
+    def _until(self, timeout: float) -> float:
         """The moment behind `timeout`. It is mostly that of the last time, and rounding costs."""
-        if timeout is None:
-            return _INFINITY
         exact = self._clock.now + timeout
         if exact != self._exact:
             self._exact, self._moment = exact, moment(exact)

@@ -333,7 +333,7 @@ class SimSocket:
         if endpoint is None or self._fd == -1:
             endpoint = self._connected(errno.EINVAL if self.family == real.AF_UNIX else errno.ENOTCONN)
         try:
-            return endpoint.receive(size, peek=bool(flags & _PEEK))
+            return endpoint.receive(size, peek=bool(flags & _PEEK)) if flags else endpoint.receive(size)
         except BlockingIOError:
             raise self._would_block("recv", flags) from None
 
