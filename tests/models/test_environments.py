@@ -151,8 +151,9 @@ import sys
 sys.path.insert(0, sys.argv[1])
 from models.environments.begin import bind
 bind(sys.argv[2] + "/clients")
-import h11, wsproto, models.http1, models.websocket
-print(h11.__file__, models.http1.h11.__file__, wsproto.__file__, models.websocket.wsproto.__file__)
+import h11, wsproto, models.http1, models.opening, models.reference.websocket
+print(h11.__file__, models.http1.h11.__file__, models.opening.h11.__file__)
+print(wsproto.__file__, models.reference.websocket.wsproto.__file__, models.opening.client_extensions_handshake.__code__.co_filename)
 print(sys.modules["asgi_sim_clients.h11"] is models.http1.h11, "uvicorn" in sys.modules, "hypercorn" in sys.modules)
 """
 
@@ -166,13 +167,11 @@ def test_clients_have_their_own_libraries_and_the_server_has_the_environments(mo
     ran = subprocess.run(
         [sys.executable, "-c", BIND, str(old), str(door())], capture_output=True, text=True, check=True
     )
-    files, facts = ran.stdout.splitlines()
+    *files, facts = ran.stdout.splitlines()
     clients = door() / "clients"
-    assert [Path(file).parent for file in files.split()] == [
-        old / "h11",
-        clients / "h11",
-        old / "wsproto",
-        clients / "wsproto",
+    assert [[Path(file).parent for file in line.split()] for line in files] == [
+        [old / "h11", clients / "h11", clients / "h11"],
+        [old / "wsproto", clients / "wsproto", clients / "wsproto"],
     ]
     assert facts == "True False False"
 
