@@ -53,6 +53,7 @@ if TYPE_CHECKING:
 INFINITY = float("inf")
 QUIET_SECONDS = 60.0
 """Virtual seconds of nothing but ticks behind which a world is held to be at its end."""
+_NO_TIMERS = (INFINITY, INFINITY)
 LIVELOCK_EVENTS = 100_000
 """Things that happen at one moment of virtual time behind which a world is held to go round in circles."""
 
@@ -173,9 +174,14 @@ class Agenda:
         quiet = (timer if timer < INFINITY else self._last_event) + QUIET_SECONDS
         self.leap_limit = min(limit, quiet, self.next_alarm() if self._alarms else INFINITY)
 
-    def advance(self, limit: float) -> bool:
-        """Let one thing happen. False if nothing can before `limit`, or at all."""
-        timer, tick = self._upcoming()
+    def advance(self, limit: float, *, timers: bool = True) -> bool:
+        """Let one thing happen. False if nothing can before `limit`, or at all.
+
+        Args:
+            limit: in virtual seconds.
+            timers: whether an event loop may wait for a timer.
+        """
+        timer, tick = self._upcoming() if timers or self._alarms else _NO_TIMERS
         plan = self._plan
         if plan is None or not self._possible(plan, timer):
             plan = self._decide(timer, limit)

@@ -206,7 +206,7 @@ class Running:
             waiting = self._waiting
             if (waiting is None or waiting.done) and self._condition():
                 self._end = True
-            elif not agenda.advance(self._limit):
+            elif not agenda.advance(self._limit, timers=process.loop.idle_until < INFINITY):
                 self._end = False
             elif (waiting is None or waiting.done) and self._condition():
                 self._end = True
