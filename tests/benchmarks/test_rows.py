@@ -60,7 +60,7 @@ TIMES = {"A": 1, "B": 1, "C": 60, "D": 40, "E": 1}
 REPETITIONS = 7
 AIMS = {"A": 1.0, "B": 1.0, "C": 1.0, "D": 1.0, "D, scripted": 1.6}
 """What each ratio to the fastest peer is meant to be."""
-LEAST = {"A": 0.7, "B": 0.9, "C": 0.38, "D": 0.6, "E": 0.65, "D, scripted": 0.6}
+LEAST = {"A": 0.85, "B": 0.9, "C": 0.4, "D": 0.6, "E": 0.7, "D, scripted": 0.67}
 """What it is not to fall below: what was reached, less what a shared machine makes of it. B's aim was reached.
 
 `floor.py` lets one thing happen at a time on asyncio as it is, and does nothing else. It is 1.2 times as fast as the
