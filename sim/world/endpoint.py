@@ -199,9 +199,12 @@ class Endpoint:
             return self._receive_nothing()
         buffer = self.receive_buffer
         if len(buffer) == 1 and self.unread <= limit:
-            data = buffer[0]
-            if not peek:
-                self._consume(len(data))
+            if peek:
+                return buffer[0]
+            data = buffer.popleft()
+            self.unread = 0
+            if self.outbound.target.send_buffer:
+                self._open_window()
             return data
         parts: list[bytes] = []
         got = 0
@@ -358,10 +361,14 @@ class Endpoint:
                 buffer.appendleft(part[count:])
                 break
             count -= len(part)
+        if self.outbound.target.send_buffer:
+            self._open_window()
+
+    def _open_window(self) -> None:
+        """There is room again for what the peer has to send."""
         peer = self.outbound.target
-        if peer.send_buffer:
-            peer._transmit()
-            peer.wake()
+        peer._transmit()
+        peer.wake()
 
     def _raise_error(self) -> None:
         if self.error:

@@ -107,6 +107,15 @@ class UnixEndpoint(Endpoint):
         self.kernel.put_in_flight(self.outbound, Segment(Flag.DATA, taken, label))
         return len(taken)
 
+    def receive(self, limit: int, *, peek: bool = False) -> bytes:
+        """As with TCP. The peer is ready to write again as rule 2 says."""
+        peer = self.outbound.target
+        stalled = not peer.writable
+        data = super().receive(limit, peek=peek)
+        if stalled and peer.writable:
+            peer.wake()
+        return data
+
     def _receive_nothing(self) -> bytes:
         self._raise_error()
         if self.eof or self.gone or self.read_shut:
@@ -155,13 +164,6 @@ class UnixEndpoint(Endpoint):
             self.watcher()
         else:
             self.wake()
-
-    def _consume(self, count: int) -> None:
-        peer = self.outbound.target
-        stalled = not peer.writable
-        super()._consume(count)
-        if stalled and peer.writable:
-            peer.wake()
 
 
 class UnixListener(Listener):
