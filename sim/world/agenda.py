@@ -239,6 +239,10 @@ class Agenda:
         if world.lookout is not None and world.phase != "setting the scene" and world.lookout(world):
             raise Known
         heads = self.heads() if len(self.lanes) != 1 or not self.lanes[0].segments else self.lanes
+        if len(heads) == 1 and timer == INFINITY and self._striker is None and world.watch is None:  # as below, sooner
+            item = heads[0].segments[0]
+            if item.earliest <= now <= item.latest:
+                return heads[0], item, now
         if not heads and (self._striker is None or timer > limit):
             return None, None, timer
         deadline = INFINITY
@@ -248,10 +252,6 @@ class Agenda:
                 deadline = latest
         contested = timer < INFINITY and timer <= deadline and timer <= limit
         reach = timer if contested else min(deadline, limit)
-        if len(heads) == 1 and not contested and self._striker is None and world.watch is None:
-            item = heads[0].segments[0]
-            if item.earliest <= reach:
-                return heads[0], item, item.earliest if item.earliest > now else now
         early = [lane for lane in heads if lane.segments[0].earliest <= reach]
         if not early and not contested:
             return None, None, INFINITY
