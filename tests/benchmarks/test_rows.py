@@ -60,8 +60,8 @@ TIMES = {"A": 1, "B": 1, "C": 60, "D": 40, "E": 1}
 REPETITIONS = 7
 AIMS = {"A": 1.0, "B": 1.0, "C": 1.0, "D": 1.0, "D, scripted": 1.6}
 """What each ratio to the fastest peer is meant to be."""
-LEAST = {"A": 0.85, "B": 0.9, "C": 0.4, "D": 0.6, "E": 0.7, "D, scripted": 0.67}
-"""What it is not to fall below: what was reached, less what a shared machine makes of it. B's aim was reached.
+LEAST = {"A": 0.9, "B": 0.9, "C": 0.4, "D": 0.6, "E": 0.7, "D, scripted": 0.67}
+"""What it is not to fall below: what was reached, less what a shared machine makes of it. The aims of A and B were.
 
 `floor.py` lets one thing happen at a time on asyncio as it is, and does nothing else. It is 1.2 times as fast as the
 fastest peer on row C and 1.06 times on D: so aims of 1.0 leave a simulator some 50 and 90 microseconds a world for all that
