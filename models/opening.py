@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
 SWITCHING_PROTOCOLS = 101
 REMEMBERED = 1_024
-"""Requests, and answers, of which it is remembered what h11 made of them."""
+"""Requests, and answers, of which it is remembered what h11 made of them..."""
+LONGEST = 4_096
+"""...if an answer, with what came behind it, is not longer than this, in bytes."""
 _KEY = base64.b64encode(bytes(16))
 """A key to be replaced by that of a connection; all keys are of one length."""
 
@@ -83,7 +85,7 @@ class Opening:
             RemoteProtocolError: it is no HTTP, or breaks a rule of section 4.1 for what a client must fail on.
         """
         self._read += data
-        head = _head(self._read) if self._read else None
+        head = (_remembered if len(self._read) <= LONGEST else _head)(self._read)
         if head is None:
             return None
         status, headers, rest = head
@@ -135,13 +137,14 @@ def _request(
     return h11.Connection(h11.CLIENT).send(request) or b""
 
 
-@lru_cache(REMEMBERED)
 def _head(data: bytes) -> tuple[int, tuple[tuple[bytes, bytes], ...], bytes] | None:
-    """The status and headers of the first response in `data` that is not interim, and what is behind it; None: more has to come.
+    """Status and headers of the first response in `data` that is not interim, and what comes behind; None: it is not whole.
 
     Raises:
         RemoteProtocolError: `data` is no HTTP.
     """
+    if not data:
+        return None
     wire = h11.Connection(h11.CLIENT)
     wire.send(h11.Request(method=b"GET", target=b"/", headers=[(b"Host", b"-"), (b"Upgrade", b"websocket")]))
     wire.receive_data(data)
@@ -154,6 +157,9 @@ def _head(data: bytes) -> tuple[int, tuple[tuple[bytes, bytes], ...], bytes] | N
     if isinstance(event, (h11.InformationalResponse, h11.Response)):
         return event.status_code, tuple((bytes(n), bytes(v)) for n, v in event.headers), bytes(wire.trailing_data[0])
     return None
+
+
+_remembered = lru_cache(REMEMBERED)(_head)
 
 
 def _values(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> list[bytes]:

@@ -16,7 +16,7 @@ from wsproto.connection import ConnectionState, ConnectionType
 from wsproto.extensions import PerMessageDeflate
 from wsproto.utilities import RemoteProtocolError
 
-from models.opening import SWITCHING_PROTOCOLS, Answer, Opening
+from models.opening import SWITCHING_PROTOCOLS, Opening
 from models.tls import open_connection
 from models.websocket_events import (
     WsBinary,
@@ -122,8 +122,8 @@ class WebSocketClient:
         self.subprotocol: str | None = None
         self.compressed = False
         self._opening: Opening | None = None
-        """The handshake, from when it began."""
-        self._answer: Answer | None = None
+        """The handshake, while it is under way."""
+        self._status: int | None = None
         """What it was answered with."""
         self._wire: Frames | None = None
         """The messages' layer, once the connection stands."""
@@ -136,7 +136,7 @@ class WebSocketClient:
         if self.close_code is not None:
             return f"closed {self.close_code}"
         if self._wire is None:
-            return "connecting" if self._answer is None else f"refused with {self._answer.status}"
+            return "connecting" if self._status is None else f"refused with {self._status}"
         return self._wire.state.name.lower().replace("_", " ") + f", {len(self._arrived)} unread"
 
     async def connect(
@@ -164,11 +164,11 @@ class WebSocketClient:
         )
         self._record(WsHandshake, "sends", path)
         self._write(self._opening.request, "GET upgrade")
-        while self._answer is None:
-            if not await self._read(None) and self._answer is None:
+        while self._status is None:
+            if not await self._read(None) and self._status is None:
                 raise Refused(None)
-        if self._answer.status != SWITCHING_PROTOCOLS:
-            raise Refused(self._answer.status)
+        if self._status != SWITCHING_PROTOCOLS:
+            raise Refused(self._status)
         self.open = not self._over
 
     async def connect_over(self, http2: Http2Client, path: str = "/", headers: Iterable[tuple[str, str]] = ()) -> None:
@@ -258,11 +258,10 @@ class WebSocketClient:
 
     def _shake_hands(self, data: bytes) -> None:
         """Take what came in answer to the handshake. What comes behind a refusal tells nothing more."""
-        if self._opening is None or self._answer is not None:
-            return
-        self._answer = answer = self._opening.receive(data)
+        answer = self._opening.receive(data) if self._opening is not None else None
         if answer is None:
             return
+        self._opening, self._status = None, answer.status
         self._record(WsHandshake, "gets", answer.status)
         if answer.status == SWITCHING_PROTOCOLS:
             self.subprotocol = answer.subprotocol
