@@ -62,7 +62,7 @@ def _of_descriptor(original: Callable[..., Any], inside: Callable[..., Any]) -> 
     """`inside` for a simulated socket's descriptor, `original` for a real one."""
 
     def answer(world: World, fd: Any, *args: Any, **kwargs: Any) -> Any:
-        sock = world.find_fd(fd) if isinstance(fd, int) else None
+        sock = world.descriptors.find(fd) if isinstance(fd, int) else None
         return original(fd, *args, **kwargs) if sock is None else inside(world, sock, *args, **kwargs)
 
     return answer

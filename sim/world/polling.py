@@ -46,7 +46,7 @@ class SimPoll:
         return ready
 
     def _events(self, fd: int, mask: int) -> int:
-        sock = self._world.socket_of(fd)
+        sock = self._world.descriptors.socket(fd)
         events = select.POLLIN if mask & select.POLLIN and sock.ready(selectors.EVENT_READ) else 0
         return events | (select.POLLOUT if mask & select.POLLOUT and sock.ready(selectors.EVENT_WRITE) else 0)
 

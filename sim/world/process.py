@@ -188,7 +188,7 @@ class Process:
                 self.loop.iterate()
 
     def _close_sockets(self) -> None:
-        for sock in self.world.sockets_of(self):
+        for sock in self.world.descriptors.of(self):
             sock.close()
 
     def _unwind(self) -> None:

@@ -74,7 +74,7 @@ class SimSelector(selectors.BaseSelector):
         fd = self.lookup(fileobj)
         if fd in self._keys:
             raise KeyError(f"{fileobj!r} (FD {fd}) is already registered")
-        sock = self._socks[fd] = self._world.socket_of(fd)
+        sock = self._socks[fd] = self._world.descriptors.socket(fd)
         sock._file.watched.append((self, fd))
         key = self._keys[fd] = selectors.SelectorKey(fileobj, fd, events, data)
         self.suspects[fd] = None

@@ -59,7 +59,7 @@ class SimSocket:
     ) -> None:
         self._timeout: float | None = real.getdefaulttimeout()
         if fileno is not None:
-            held: SimSocket = world.socket_of(fileno)
+            held: SimSocket = world.descriptors.socket(fileno)
             file, family = held._file, held._file.family
         kind = real.SOCK_STREAM if type == -1 else type
         self.family = _FAMILIES.get(family) or real.AddressFamily(family)
@@ -78,10 +78,10 @@ class SimSocket:
             self._timeout = 0.0
             self._file.nonblocking = True
         if fileno is None:
-            self._fd = world.new_fd(self)
+            self._fd = world.descriptors.new(self)
         else:
             self._fd = fileno
-            world.hold_fd(fileno, self)
+            world.descriptors.hold(fileno, self)
 
     @property
     def paired(self) -> bool:
@@ -97,7 +97,7 @@ class SimSocket:
     def close(self) -> None:
         if self._fd == -1:
             return
-        self._world.drop_fd(self._fd)
+        self._world.descriptors.drop(self._fd)
         self._fd = -1
         self._file.release()
         self._world.touched += 1
@@ -108,7 +108,7 @@ class SimSocket:
         if fd != -1:
             keeper = SimSocket.__new__(SimSocket)
             keeper.__dict__.update(self.__dict__, _fd=fd)
-            self._world.hold_fd(fd, keeper)
+            self._world.descriptors.hold(fd, keeper)
         return fd
 
     def dup(self) -> SimSocket:
@@ -406,4 +406,4 @@ def fromfd(world: World, fd: int, _family: int, _type: int, _proto: int = 0) -> 
     Raises:
         BoundaryError: the descriptor is a real one.
     """
-    return world.socket_of(fd).dup()
+    return world.descriptors.socket(fd).dup()

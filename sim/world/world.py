@@ -29,6 +29,7 @@ from sim.world import blame, boundary
 from sim.world.agenda import INFINITY, QUIET_SECONDS, Agenda
 from sim.world.choices import Choices
 from sim.world.clock import Clock, moment
+from sim.world.descriptors import Descriptors
 from sim.world.entropy import Entropy
 from sim.world.events import LoggedError, LoggedWarning, TcpDeliver, TcpSend
 from sim.world.faults import Striker
@@ -48,13 +49,10 @@ if TYPE_CHECKING:
     from sim.world.footprint import Watch
     from sim.world.host import Connection
     from sim.world.loop import SimLoop
-    from sim.world.sockets import SimSocket
 
 __all__ = ["INFINITY", "QUIET_SECONDS", "Mailbox", "Post", "Settings", "World"]
 
 T = TypeVar("T")
-FIRST_FD = 1_000_000_000
-"""Descriptors of simulated sockets begin behind those that an operating system gives out."""
 FIRST_PID = 1_000
 TLS_HANDSHAKE = b"\x16\x03"
 """How each side of TLS begins (RFC 8446, 5.1), wherever in a connection that is; no other protocol here begins so."""
@@ -115,8 +113,7 @@ class World:
         """What a scenario or a subject wants to be known of this run afterwards."""
         self.touched = 0
         """How often some socket's readiness may have changed."""
-        self._fds: dict[int, SimSocket] = {}
-        self._next_fd = FIRST_FD
+        self.descriptors = Descriptors(self)
         self._encrypted: set[str] = set()
         """The connections that have begun to speak TLS."""
         self._context = contextvars.Context()
@@ -220,38 +217,6 @@ class World:
         return (*((name, describe()) for name, describe in self.probes.items()), ("in flight", flying or "nothing"))
 
     # What the parts of a world use.
-
-    def new_fd(self, sock: SimSocket) -> int:
-        """A descriptor for a new socket."""
-        self._next_fd += 1
-        self._fds[self._next_fd] = sock
-        return self._next_fd
-
-    def drop_fd(self, fd: int) -> None:
-        """Forget a closed socket's descriptor."""
-        self._fds.pop(fd, None)
-
-    def hold_fd(self, fd: int, sock: SimSocket) -> None:
-        """Let another object have a descriptor that stays open."""
-        self._fds[fd] = sock
-
-    def find_fd(self, fd: int) -> SimSocket | None:
-        """The simulated socket behind a descriptor, if it is one."""
-        return self._fds.get(fd)
-
-    def socket_of(self, fd: int) -> SimSocket:
-        """The socket behind a descriptor."""
-        try:
-            return self._fds[fd]
-        except KeyError:
-            raise self.refuse(
-                f"descriptor {fd} is not a simulated socket and was used as one. A real descriptor has no place here: "
-                "pass host and port, or a path."
-            ) from None
-
-    def sockets_of(self, process: Process) -> list[SimSocket]:
-        """The open sockets of a process, oldest first, without those of `socketpair`."""
-        return [sock for sock in self._fds.values() if sock.owner is process and not sock.paired]
 
     def refuse(self, what: str) -> BoundaryError:
         """The error for something real that was asked for; the run will end with it even if it is swallowed."""
@@ -410,7 +375,7 @@ class World:
                 fiber.cancel()
         for process in self.processes:
             process.close()
-        for sock in list(self._fds.values()):
+        for sock in self.descriptors:
             sock.close()
 
 

@@ -63,10 +63,10 @@ def test_descriptors_are_none_of_the_operating_systems(world: World) -> None:
     one, two = SimSocket(world), SimSocket(world)
     assert one.fileno() != two.fileno()
     assert min(one.fileno(), two.fileno()) > 2**20
-    assert world.socket_of(one.fileno()) is one
+    assert world.descriptors.socket(one.fileno()) is one
     fd = one.fileno()
     one.close()
-    refused(world, f"descriptor {fd} is not a simulated socket", world.socket_of, fd)
+    refused(world, f"descriptor {fd} is not a simulated socket", world.descriptors.socket, fd)
 
 
 def test_repr_has_no_address_of_an_object(world: World) -> None:
@@ -347,7 +347,7 @@ def test_a_descriptor_that_was_given_up_is_ready_as_before(world: World) -> None
     client, server = connected(world)
     server.send(b"x")
     settle(world)
-    keeper = world.socket_of(client.detach())
+    keeper = world.descriptors.socket(client.detach())
     assert keeper is not client
     assert keeper.ready(READ)
     assert not client.ready(READ)

@@ -99,9 +99,7 @@ class Walk:
         self.owner: Endpoint | None = None
         """The connection whose objects are being written."""
         self.counted: dict[Any, bytes] = {}
-        self.sockets = {
-            id(sock._file.endpoint): sock for sock in world._fds.values() if sock._file.endpoint is not None
-        }
+        self.sockets = {id(sock._file.endpoint): sock for sock in world.descriptors if sock._file.endpoint is not None}
         self._queue: list[tuple[Any, Endpoint | None]] = []
         """What has a number, in that order, and whose it is."""
         self._begun = 0

@@ -182,7 +182,7 @@ def _listener(walk: Walk, listener: Listener) -> Iterable[Any]:
         len(listener.turned_away),
         *listener.turned_away,
         listener.watcher,
-        *[sock for sock in walk.world._fds.values() if sock._file.listener is listener],
+        *[sock for sock in walk.world.descriptors if sock._file.listener is listener],
         None,
     )
 
@@ -241,7 +241,7 @@ def _loop(walk: Walk, loop: SimLoop) -> Iterable[Any]:
         timers.sort(key=_when)
         parts += _timers(walk, timers)
     selector = loop.selector
-    if any(_unread(sock, selector) for sock in walk.world._fds.values() if sock._file.endpoint is not None):
+    if any(_unread(sock, selector) for sock in walk.world.descriptors if sock._file.endpoint is not None):
         socks = sorted(selector._socks.values(), key=lambda sock: sock.woken)
         parts += (len(socks), *socks)
     if private._asyncgens:
