@@ -169,6 +169,7 @@ _OURS = __name__.rpartition(".")[0]
 def _rewrite(table: dict[int, tuple[Any, Any]]) -> None:
     """In every loaded module, replace each reference to a key of `table` (by identity) by its value."""
     sources = {id(module) for module, _, _ in answers.functions()}
+    sought = sources | table.keys()
     for module_name, module in list(sys.modules.items()):
         if module_name.startswith(_OURS):
             continue
@@ -176,29 +177,27 @@ def _rewrite(table: dict[int, tuple[Any, Any]]) -> None:
             namespace: dict[str, Any] = object.__getattribute__(module, "__dict__")
         except AttributeError:
             continue
-        acquainted = id(module) in sources
-        for name, value in list(namespace.items()):
-            key = id(value)
-            entry = table.get(key)
-            if entry is not None and entry[0] is value:
-                namespace[name] = entry[1]
-                acquainted = True
-            elif key in sources:
-                acquainted = True
-        if acquainted:
+        known = sought.intersection(map(id, list(namespace.values())))
+        if not known <= sources:
+            for name, value in list(namespace.items()):
+                entry = table.get(id(value))
+                if entry is not None and entry[0] is value:
+                    namespace[name] = entry[1]
+        if known or id(module) in sources:
             _rewrite_deeper(module_name, namespace, table)
 
 
 def _rewrite_deeper(module_name: str, namespace: dict[str, Any], table: dict[int, tuple[Any, Any]]) -> None:
     """The same in the defaults of a module's functions, and in its classes."""
+    function = types.FunctionType
     for thing in list(namespace.values()):
-        if type(thing) is types.FunctionType:
-            if thing.__module__ == module_name:
+        if type(thing) is function:
+            if (thing.__defaults__ or thing.__kwdefaults__) and thing.__module__ == module_name:
                 _rewrite_defaults(thing, table)
         elif isinstance(thing, type) and thing.__module__ == module_name:
             for name, value in list(vars(thing).items()):
                 held = value.__func__ if type(value) is staticmethod else value
-                if type(held) is types.FunctionType:
+                if type(held) is function and (held.__defaults__ or held.__kwdefaults__):
                     _rewrite_defaults(held, table)
                 entry = table.get(id(held))
                 if entry is not None and entry[0] is held and thing.__flags__ & _HEAP_TYPE:
@@ -210,8 +209,8 @@ _HEAP_TYPE = 1 << 9
 
 
 def _rewrite_defaults(function: types.FunctionType, table: dict[int, tuple[Any, Any]]) -> None:
-    if function.__defaults__ is not None and any(id(d) in table for d in function.__defaults__):
-        function.__defaults__ = tuple(_swapped(d, table) for d in function.__defaults__)
+    if not table.keys().isdisjoint(map(id, function.__defaults__ or ())):
+        function.__defaults__ = tuple(_swapped(d, table) for d in function.__defaults__ or ())
     keywords = function.__kwdefaults__
     if keywords is not None:
         for name, value in keywords.items():
