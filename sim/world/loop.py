@@ -10,7 +10,8 @@ overridden, and each for a reason that is written there.
 Rules for this file:
 
 1. No private attribute of asyncio is written; `_transports` is read at the end of a process, to abort what is open,
-   and `_scheduled` for the next timer and for timers that are due at one moment.
+   `_ready` then, to see that it has come to rest, and `_scheduled` for the next timer and for timers that are due at one
+   moment.
 2. A timer is a choice against deliveries unless it is a *tick*: an `asyncio.sleep` in a coroutine that the subject's
    adapter names (uvicorn's poll of its own flags every 0.1 s). Ticks really run; they are not choices.
 3. `run_in_executor` runs the function at once, in this thread: one of the orders that a thread pool allows. The fault
@@ -91,6 +92,11 @@ class SimLoop(asyncio.SelectorEventLoop):
         """Those of its timers that are choices and have not fired, in no order; some may be cancelled."""
         timers: list[asyncio.TimerHandle] = self._scheduled  # type: ignore[attr-defined]
         return timers
+
+    @property
+    def ready(self) -> bool:
+        """Whether it has callbacks to run."""
+        return bool(self._ready)  # type: ignore[attr-defined]
 
     def next_timer(self) -> float:
         """Virtual time of the next timer that is a choice; infinity if there is none."""

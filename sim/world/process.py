@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 LAST_ITERATIONS = 200
 """How many iterations a loop has for the end of its cancelled tasks."""
+FAREWELLS = 10
+"""How many it has to see that its connections are gone, before its tasks are cancelled: most then end by themselves."""
 LAST_CANCELLATIONS = 10
 """How often a task that swallows its cancellation is cancelled again, before it is abandoned."""
 
@@ -199,7 +201,7 @@ class Process:
             for transport in transports:
                 with contextlib.suppress(Exception):
                     transport.abort()
-            self._iterate(1)
+            self._iterate(FAREWELLS, lambda: not loop.ready)
             for _ in range(LAST_CANCELLATIONS):
                 self._cancel(_in_order(asyncio.all_tasks(loop)), 10)
                 if not self._busy:
