@@ -148,6 +148,21 @@ def _for_ever() -> None:
     return None
 
 
+class _Relay:
+    """Stands in a signal's queue for a fiber that waits at a gate."""
+
+    __slots__ = ("_gate", "came")
+
+    def __init__(self, gate: Signal) -> None:
+        self._gate = gate
+        self.came = False
+        """Whether the signal came."""
+
+    def resume(self) -> None:
+        self.came = True
+        self._gate.fire()
+
+
 class Host:
     """A simulated machine that a script runs on: what a client's coroutine may use."""
 
@@ -203,23 +218,13 @@ class Host:
             await signal
             return True
         gate = Signal()
-        came = False
-
-        class _Relay:
-            """Stands in the signal's queue for the fiber that waits at the gate."""
-
-            def resume(self) -> None:
-                nonlocal came
-                came = True
-                gate.fire()
-
-        relay: Any = _Relay()
+        relay: Any = _Relay(gate)
         signal.add(relay)
         timer = self.world.call_later(within, gate.fire)
         await gate
         timer.cancel()
         signal.discard(relay)
-        return came
+        return bool(relay.came)
 
     def choose(self, options: Sequence[T], about: str) -> T:
         """One of `options`: the search tries each."""
