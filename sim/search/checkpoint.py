@@ -21,7 +21,9 @@ Rules for this file:
 2. A search is resumed only by its own question: the same scenario, its file unchanged, the same servers, settings and
    versions. Bounds on runs and on time may differ: they say when it stops, and nothing else.
 3. One process at a time: the file is locked. So is a snapshot before it takes the file's place.
-4. Snapshots cost a twentieth of the time at the most. They are JSON, and so run no code of whoever has written them.
+4. With what was found go a few of the runs (`sim.search.witness`). Whoever resumes runs them first: if they are not what they
+   were, because code was changed or depends on the seed of Python's hashes, it is not gone on with.
+5. Snapshots cost a twentieth of the time at the most. They are JSON, and so run no code of whoever has written them.
 """
 
 from __future__ import annotations
@@ -42,6 +44,7 @@ from sim.errors import UsageError
 from sim.search.part import Part
 from sim.search.question import ONLY_WHEN_TO_STOP
 from sim.search.unit import Done
+from sim.search.witness import Witness, Witnesses, discoveries
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -52,9 +55,12 @@ if TYPE_CHECKING:
     from sim.search.isolation import IsolationCheck
     from sim.search.policy import Policy
     from sim.search.question import Question
+    from sim.search.runner import Run
     from sim.search.spread import Search
+    from sim.search.states import States
+    from sim.search.witness import Court
 
-FORMAT = 2
+FORMAT = 3
 SNAPSHOT_EVERY = 1.0
 """Real seconds between two snapshots, at the least."""
 SNAPSHOT_SHARE = 0.05
@@ -104,6 +110,11 @@ class Checkpoint:
         self._descriptor = descriptor
         self._identity: dict[str, Any] = {}
         self._snapshots: dict[str, bytes] = {}
+
+    @property
+    def file(self) -> str:
+        """Its name, as it was given."""
+        return str(self._path)
 
     def resume(self, asked: dict[str, Any], searches: Sequence[Search]) -> int:
         """Bring searches to where a journal says that they were. Returns how many units were done.
@@ -198,6 +209,7 @@ class Checkpoint:
                 "below": [piece.to_json() for piece in below],
                 "left": [piece.to_json() for piece in done.left],
                 "part": done.part.to_json(),
+                "witness": done.witness.to_json() if done.witness is not None else None,
             }
         )
 
@@ -254,11 +266,19 @@ class Kept:
     Args:
         snapshot: what was kept of it before, or None.
         keep: called with each snapshot.
+        file: the checkpoint's name.
     """
 
-    def __init__(self, snapshot: Any, keep: Callable[[dict[str, Any]], object]) -> None:
+    def __init__(self, snapshot: Any, keep: Callable[[dict[str, Any]], object], file: str) -> None:
         self.snapshot = snapshot
         self.keep = keep
+        self.file = file
+        self._court: Court | None = None
+        self._states: States | None = None
+        self._witnesses = Witnesses()
+        self._called: list[tuple[int, ...]] = []
+        """Schedules of runs that are to be witnesses when next something is kept."""
+        self._last: tuple[int, ...] | None = None
         self._due = time.perf_counter() + SNAPSHOT_EVERY
 
     @property
@@ -276,6 +296,43 @@ class Kept:
             isolation.resume(state["isolation"])
         return Part.from_json(state["part"]), float(state["seconds"])
 
+    def begin(self, court: Court, states: States | None) -> None:
+        """Before the first run: see whether what the snapshot knows is true here, too.
+
+        Args:
+            court: of the search.
+            states: those that it sees, if it tells them apart.
+
+        Raises:
+            Divergence: a run that it holds comes otherwise: it depends on the seed of Python's hashes.
+            UsageError: a run that it holds comes otherwise: something was changed.
+        """
+        self._court, self._states = court, states
+        if self.snapshot is not None:
+            self._witnesses = Witnesses(map(Witness.from_json, self.snapshot["witnesses"]))
+            found = discoveries(Part.from_json(self.snapshot["part"]))
+            with court.session():
+                error = court.hear((*self._witnesses, *found), self.file)
+            if error is not None:
+                raise error
+
+    def note(self, run: Run, number: int) -> None:
+        """A run was made, the n-th."""
+        self._last = run.picks
+        if number & (number - 1) == 0:
+            self._called.append(run.picks)
+
+    def _witness(self) -> list[Any]:
+        """All witnesses that there are by now, in JSON types."""
+        ordered = self._states is not None and self._states.fingerprinter.ordered
+        called = self._called + ([self._last] if self._last is not None else [])
+        for picks in dict.fromkeys(called):
+            assert self._court is not None
+            self._witnesses.add(self._court.witness(picks, ordered=ordered))
+        self._called.clear()
+        self._last = None
+        return [witness.to_json() for witness in self._witnesses]
+
     def save(
         self, part: Part, policy: Policy, isolation: IsolationCheck | None, seconds: float, *, now: bool = False
     ) -> None:
@@ -291,6 +348,7 @@ class Kept:
             "part": part.to_json(),
             "policy": where,
             "isolation": isolation.state() if isolation is not None else None,
+            "witnesses": self._witness(),
         }
         self.keep(state)
         ended = time.perf_counter()
@@ -310,7 +368,8 @@ def _write(descriptor: int, data: bytes) -> None:
 def _read(record: Any, read: Callable[[Any], Piece]) -> tuple[tuple[Piece, ...], Done, float]:
     below = tuple(map(read, record["below"]))
     left = tuple(map(read, record["left"]))
-    return below, Done(Part.from_json(record["part"]), left), float(record["seconds"])
+    witness = Witness.from_json(record["witness"]) if record["witness"] is not None else None
+    return below, Done(Part.from_json(record["part"]), left, witness), float(record["seconds"])
 
 
 def _difference(name: str, had: Any, have: Any) -> str:

@@ -117,7 +117,8 @@ class Elsewhere:
             elif tell is not None:
                 tell(told)
 
-        job = partial(there.explore, name, settings, kept is not None, kept.snapshot if kept is not None else None)
+        keeping = (kept.snapshot, kept.file) if kept is not None else None
+        job = partial(there.explore, name, settings, keeping)
         return attrs.evolve(self.do(job, hear), subject=self)
 
     def replay(self, scenario: Scenario, schedule: Schedule) -> Run:

@@ -146,7 +146,7 @@ def test_another_search_is_refused(tmp_path: Path, stories: Path, monkeypatch: p
     monkeypatch.chdir(stories)
     monkeypatch.syspath_prepend(str(stories))
     monkeypatch.setattr("sim.search.checkpoint.FORMAT", 99)
-    refused("checkpoint was 2, and is 99")
+    refused("checkpoint was 3, and is 99")
     monkeypatch.undo()
     monkeypatch.chdir(stories)
     monkeypatch.syspath_prepend(str(stories))
