@@ -14,6 +14,8 @@ each server with all that the search has to know to go on: what was found, and t
 `sim.search.policy`). It is written anew now and then, beside the file, and takes its place when it is whole.
 What was done since is done again; it comes to the same, because a policy depends on nothing but its state and its runs.
 
+Each line ends with a checksum of what stands before it.
+
 Rules for this file:
 
 1. A journal is only appended to. A process that is killed while it writes leaves a torn last line, without an end of
@@ -61,6 +63,7 @@ if TYPE_CHECKING:
     from sim.search.witness import Court
 
 FORMAT = 3
+_CHECKSUM = b',"crc":'
 SNAPSHOT_EVERY = 1.0
 """Real seconds between two snapshots, at the least."""
 SNAPSHOT_SHARE = 0.05
@@ -154,11 +157,7 @@ class Checkpoint:
         line = self._snapshots.get(server)
         if line is None:
             return None
-        record = json.loads(line)
-        state = base64.b64decode(record["state"])
-        if zlib.crc32(state) != record["crc"]:
-            raise ValueError
-        return json.loads(zlib.decompress(state))
+        return json.loads(zlib.decompress(base64.b64decode(json.loads(line)["state"])))
 
     def _records(self, asked: dict[str, Any]) -> Iterator[tuple[int, Any, bytes]]:
         """The whole lines behind the first, with their numbers. An empty file gets its first line."""
@@ -169,6 +168,9 @@ class Checkpoint:
                     break
                 with self._damage(number):
                     record = json.loads(line)
+                    if number == 1 and isinstance(record, dict) and record.get("checkpoint", FORMAT) != FORMAT:
+                        self._compare(record, asked)  # another format, which may know of no checksums
+                    _check(line)
                     if number == 1:
                         self._compare(record, asked)
                 if number > 1:
@@ -215,8 +217,8 @@ class Checkpoint:
 
     def keep(self, server: str, state: Any) -> None:
         """Put a search's snapshot in the place of its last one. When this returns, it is on the disk."""
-        packed = zlib.compress(_line(state), 1)
-        record = {"server": server, "crc": zlib.crc32(packed), "state": base64.b64encode(packed).decode()}
+        packed = zlib.compress(json.dumps(state, separators=(",", ":")).encode(), 1)
+        record = {"server": server, "state": base64.b64encode(packed).decode()}
         self._snapshots[server] = _line(record)
         path = self._path.resolve()
         beside = path.with_name(path.name + ".new")
@@ -355,8 +357,20 @@ class Kept:
         self._due = ended + max(SNAPSHOT_EVERY, (ended - began) / SNAPSHOT_SHARE)
 
 
-def _line(record: Any) -> bytes:
-    return json.dumps(record, separators=(",", ":")).encode() + b"\n"
+def _line(record: dict[str, Any]) -> bytes:
+    head = json.dumps(record, separators=(",", ":")).encode()[:-1]
+    return b"%s%s%d}\n" % (head, _CHECKSUM, zlib.crc32(head))
+
+
+def _check(line: bytes) -> None:
+    """See whether a line is what was written.
+
+    Raises:
+        ValueError: it is not.
+    """
+    head, _, checksum = line.rpartition(_CHECKSUM)
+    if b"%d}\n" % zlib.crc32(head) != checksum:
+        raise ValueError
 
 
 def _write(descriptor: int, data: bytes) -> None:

@@ -17,7 +17,7 @@ import pytest
 
 from sim import SimError, UsageError, explore_many
 from sim.search import parallel
-from sim.search.checkpoint import Checkpoint, identity, opened
+from sim.search.checkpoint import Checkpoint, _line, identity, opened
 from sim.search.question import Question
 from sim.search.spread import Search
 
@@ -115,8 +115,9 @@ def test_seconds_are_those_of_the_whole_search(tmp_path: Path) -> None:
     ask(path)
     lines = path.read_text().splitlines(keepends=True)
     last = json.loads(lines[-1])
+    del last["crc"]
     last["seconds"] = 5000.0
-    path.write_text("".join([*lines[:-1], json.dumps(last) + "\n"]))
+    path.write_bytes("".join(lines[:-1]).encode() + _line(last))
     assert [r.seconds >= 5000 for r in ask(path)] == [False, True]
 
 
@@ -124,7 +125,7 @@ def test_seconds_are_those_of_the_whole_search(tmp_path: Path) -> None:
 def test_another_search_is_refused(tmp_path: Path, stories: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "it.checkpoint"
     ask(path, max_runs=2)
-    before = path.read_bytes()
+    before = kept = path.read_bytes()
 
     def refused(why: str, *servers: str, **more: Any) -> None:
         more.setdefault("params", {"ways": 2})
@@ -147,6 +148,9 @@ def test_another_search_is_refused(tmp_path: Path, stories: Path, monkeypatch: p
     monkeypatch.syspath_prepend(str(stories))
     monkeypatch.setattr("sim.search.checkpoint.FORMAT", 99)
     refused("checkpoint was 3, and is 99")
+    path.write_bytes(before := b'{"checkpoint":2,"asgi-sim":"0.1.0"}\n')  # without a checksum
+    refused("checkpoint was 2, and is 99")
+    path.write_bytes(before := kept)
     monkeypatch.undo()
     monkeypatch.chdir(stories)
     monkeypatch.syspath_prepend(str(stories))
@@ -175,6 +179,22 @@ def test_a_line_that_does_not_follow_is_damage(tmp_path: Path) -> None:
     path.write_text("".join([lines[0], lines[1], lines[1]]))
     with pytest.raises(UsageError, match=r"line 3 is not what a search writes \(ValueError\)"):
         ask(path)
+
+
+@pytest.mark.usefixtures("stories", "in_small_units")
+def test_a_flipped_bit_is_damage(tmp_path: Path) -> None:
+    """Also where what it makes is what a search might have written."""
+    path = tmp_path / "it.checkpoint"
+    ask(path)
+    whole = path.read_bytes()
+    chance = random.Random(5)
+    places = [whole.index(b'"runs":', whole.index(b"\n")) + 7, *(chance.randrange(len(whole) - 1) for _ in range(12))]
+    for place in places:
+        bad = whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :]
+        path.write_bytes(bad)
+        with pytest.raises(UsageError, match=r"line \d+ is not what a search writes .*delete it to begin anew"):
+            ask(path)
+        assert path.read_bytes() == bad
 
 
 @pytest.mark.usefixtures("stories")
