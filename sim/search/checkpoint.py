@@ -32,12 +32,14 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import errno
 import fcntl
 import hashlib
 import importlib.metadata
 import inspect
 import json
 import os
+import stat
 import time
 import zlib
 from typing import TYPE_CHECKING, Any
@@ -164,7 +166,7 @@ class Checkpoint:
         whole = 0
         with open(self._descriptor, "rb", closefd=False) as file:
             for number, line in enumerate(file, 1):
-                if not line.endswith(b"\n"):
+                if not line.endswith(b"\n") and (number > 1 or _line(asked).startswith(line)):
                     break
                 with self._damage(number):
                     record = json.loads(line)
@@ -186,7 +188,7 @@ class Checkpoint:
     def _damage(self, line: int) -> Iterator[None]:
         try:
             yield
-        except (ValueError, KeyError, TypeError, IndexError, zlib.error) as exc:
+        except (ValueError, KeyError, TypeError, IndexError, RecursionError, zlib.error) as exc:
             raise UsageError(
                 f"--checkpoint {self._path}: line {line} is not what a search writes ({type(exc).__name__}). "
                 "The file is damaged, or is no checkpoint. Give another name, or delete it to begin anew."
@@ -230,6 +232,8 @@ class Checkpoint:
                 os.replace(beside, path)
             except OSError:
                 os.close(descriptor)
+                with contextlib.suppress(OSError):
+                    os.unlink(beside)
                 raise
             os.close(self._descriptor)
             self._descriptor = descriptor
@@ -248,9 +252,12 @@ class Checkpoint:
         try:
             yield
         except OSError as exc:
+            full = exc.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
+            where = f" ({exc.filename})" if exc.filename is not None else ""
+            advice = "free some space" if full else "let this process write there, and make files beside it"
             raise UsageError(
-                f"--checkpoint {self._path} cannot be written: {exc.strerror}. What was written before is good: free "
-                "some space, and give the same command to go on."
+                f"--checkpoint {self._path} cannot be written: {exc.strerror}{where}. What was written before is good: "
+                f"{advice}, and give the same command to go on."
             ) from exc
 
     def _fsync_directory(self) -> None:
@@ -409,6 +416,9 @@ def opened(path: Path) -> Iterator[Checkpoint]:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
         except OSError as exc:
             raise UsageError(f"--checkpoint {path} cannot be opened: {exc.strerror}.") from None
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise UsageError(f"--checkpoint {path} is no regular file. Give the name of one, or of none to make it.")
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.path.samestat(os.fstat(descriptor), os.stat(path)):
@@ -418,6 +428,11 @@ def opened(path: Path) -> Iterator[Checkpoint]:
         except BlockingIOError:
             os.close(descriptor)
             raise UsageError(f"--checkpoint {path} is being written by another search. Wait for its end.") from None
+        except OSError as exc:
+            os.close(descriptor)
+            raise UsageError(
+                f"--checkpoint {path} cannot be locked: {exc.strerror}. Put it on a file system that has locks."
+            ) from None
         os.close(descriptor)  # another one has taken its place meanwhile
     with contextlib.closing(Checkpoint(path, descriptor)) as checkpoint:
         yield checkpoint

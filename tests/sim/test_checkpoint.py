@@ -49,7 +49,7 @@ class Killed(BaseException):
     """What stands for SIGKILL where a whole process would cost too much: nothing catches it."""
 
 
-def ask(path: Path | None, **more: Any) -> list[Report]:
+def ask(path: Path | str | None, **more: Any) -> list[Report]:
     more.setdefault("params", {"ways": 2})
     return explore_many(SCENARIO, SERVERS, workers=1, checkpoint=path, **more)
 
@@ -164,7 +164,16 @@ def test_what_is_no_checkpoint_is_refused_and_left_alone(tmp_path: Path) -> None
     path = tmp_path / "it.checkpoint"
     ask(path, max_runs=2)
     header = path.read_text().splitlines(keepends=True)[0]
-    for text in ("a shopping list\n", "[]\n", "{}\n", "17\n", header + "{}\n", header + "eggs\n" + header):
+    for text in (
+        "a shopping list\n",
+        "[]\n",
+        "{}\n",
+        "17\n",
+        "a will",
+        header[:9] + "x",
+        header + "{}\n",
+        header + "eggs\n" + header,
+    ):
         path.write_text(text)
         with pytest.raises(UsageError, match=r"line \d is not what a search writes"):
             ask(path)
@@ -209,6 +218,10 @@ def test_one_process_at_a_time(tmp_path: Path) -> None:
 def test_a_file_that_cannot_be(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"--checkpoint .*nowhere/it cannot be opened: No such file"):
         ask(tmp_path / "nowhere" / "it")
+    os.mkfifo(tmp_path / "pipe")
+    for special in (tmp_path / "pipe", "/dev/full"):
+        with pytest.raises(UsageError, match=rf"--checkpoint {special} is no regular file. Give the name of one"):
+            ask(special)
 
 
 def test_a_full_disk_says_what_to_do(stories: Path) -> None:

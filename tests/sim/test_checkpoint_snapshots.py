@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import resource
 import signal
 import subprocess
 import sys
@@ -187,6 +188,31 @@ def test_a_file_that_was_replaced_is_still_one_process_at_a_time(tmp_path: Path)
     with checkpoint.opened(path) as journal:
         journal.recall({"checkpoint": 1})
         assert journal.snapshot("a") == {"another": "state"}
+
+
+def test_a_snapshot_that_cannot_be_written_leaves_the_last_one(tmp_path: Path) -> None:
+    """A directory that nobody may write to; and a disk that is full, which a bound on the size of files stands for."""
+    path = tmp_path / "it.checkpoint"
+    scenario, server, settings = REDUCED[4]
+    told(scenario, server, path, settings | {"max_runs": 2})
+    kept = path.read_bytes()
+    (tmp_path / "it.checkpoint.new").mkdir()
+    with pytest.raises(
+        UsageError, match=r"Is a directory \(.*it.checkpoint.new\)\. What .* let this process write there"
+    ):
+        told(scenario, server, path, settings)
+    (tmp_path / "it.checkpoint.new").rmdir()
+    before, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(kept), before[1]))
+    try:
+        with pytest.raises(UsageError, match=r"cannot be written: File too large\. What .* free some space"):
+            told(scenario, server, path, settings)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert path.read_bytes() == kept
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["it.checkpoint"]
+    assert told(scenario, server, path, settings) == told(scenario, server, None, settings)
 
 
 MAIN = """
