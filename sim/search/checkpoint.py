@@ -11,7 +11,7 @@ the process was killed is in no line, and is done again.
 
 A search that is done in one go (one that draws, or one with a reduction) is a *snapshot*: behind the first line, one for
 each server with all that the search has to know to go on: what was found, and the state of its policy (rule 5 of
-`sim.search.policy`). It is written anew now and then, beside the file, and takes its place when it is whole.
+`sim.search.policy`). It is written anew now and then (`sim.search.kept`), beside the file, and takes its place when it is whole.
 What was done since is done again; it comes to the same, because a policy depends on nothing but its state and its runs.
 
 Each line ends with a checksum of what stands before it.
@@ -23,9 +23,9 @@ Rules for this file:
 2. A search is resumed only by its own question: the same scenario, its file unchanged, the same servers, settings and
    versions. Bounds on runs and on time may differ: they say when it stops, and nothing else.
 3. One process at a time: the file is locked. So is a snapshot before it takes the file's place.
-4. With what was found go a few of the runs (`sim.search.witness`). Whoever resumes runs them first: if they are not what they
-   were, because code was changed or depends on the seed of Python's hashes, it is not gone on with.
-5. Snapshots cost a twentieth of the time at the most. They are JSON, and so run no code of whoever has written them.
+4. With what was found go a few of the runs (`sim.search.witness`). Whoever resumes runs them first: if they are not what
+   they were, because code was changed or depends on the seed of Python's hashes, it is not gone on with.
+5. It is JSON, and so runs no code of whoever has written it.
 """
 
 from __future__ import annotations
@@ -40,7 +40,6 @@ import inspect
 import json
 import os
 import stat
-import time
 import zlib
 from typing import TYPE_CHECKING, Any
 
@@ -48,7 +47,7 @@ from sim.errors import UsageError
 from sim.search.part import Part
 from sim.search.question import ONLY_WHEN_TO_STOP
 from sim.search.unit import Done
-from sim.search.witness import Witness, Witnesses, discoveries
+from sim.search.witness import Witness
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -56,20 +55,11 @@ if TYPE_CHECKING:
 
     from sim.check.scenario import Scenario
     from sim.search.frontier import Piece
-    from sim.search.isolation import IsolationCheck
-    from sim.search.policy import Policy
     from sim.search.question import Question
-    from sim.search.runner import Run
     from sim.search.spread import Search
-    from sim.search.states import States
-    from sim.search.witness import Court
 
 FORMAT = 3
 _CHECKSUM = b',"crc":'
-SNAPSHOT_EVERY = 1.0
-"""Real seconds between two snapshots, at the least."""
-SNAPSHOT_SHARE = 0.05
-"""The part of the time that goes into them, at the most."""
 
 
 def identity(
@@ -267,101 +257,6 @@ class Checkpoint:
             os.fsync(directory)
         finally:
             os.close(directory)
-
-
-class Kept:
-    """Keeps a search that is done in one go.
-
-    Args:
-        snapshot: what was kept of it before, or None.
-        keep: called with each snapshot.
-        file: the checkpoint's name.
-    """
-
-    def __init__(self, snapshot: Any, keep: Callable[[dict[str, Any]], object], file: str) -> None:
-        self.snapshot = snapshot
-        self.keep = keep
-        self.file = file
-        self._court: Court | None = None
-        self._states: States | None = None
-        self._witnesses = Witnesses()
-        self._called: list[tuple[int, ...]] = []
-        """Schedules of runs that are to be witnesses when next something is kept."""
-        self._last: tuple[int, ...] | None = None
-        self._due = time.perf_counter() + SNAPSHOT_EVERY
-
-    @property
-    def runs(self) -> int:
-        """How many runs the search had made."""
-        return int(self.snapshot["part"]["runs"]) if self.snapshot is not None else 0
-
-    def resume(self, policy: Policy, isolation: IsolationCheck | None) -> tuple[Part, float]:
-        """Bring a search to where its snapshot says that it was. Returns what was found, and in how many real seconds."""
-        state = self.snapshot
-        if state is None:
-            return Part(), 0.0
-        policy.resume(state["policy"])
-        if isolation is not None:
-            isolation.resume(state["isolation"])
-        return Part.from_json(state["part"]), float(state["seconds"])
-
-    def begin(self, court: Court, states: States | None) -> None:
-        """Before the first run: see whether what the snapshot knows is true here, too.
-
-        Args:
-            court: of the search.
-            states: those that it sees, if it tells them apart.
-
-        Raises:
-            Divergence: a run that it holds comes otherwise: it depends on the seed of Python's hashes.
-            UsageError: a run that it holds comes otherwise: something was changed.
-        """
-        self._court, self._states = court, states
-        if self.snapshot is not None:
-            self._witnesses = Witnesses(map(Witness.from_json, self.snapshot["witnesses"]))
-            found = discoveries(Part.from_json(self.snapshot["part"]))
-            with court.session():
-                error = court.hear((*self._witnesses, *found), self.file)
-            if error is not None:
-                raise error
-
-    def note(self, run: Run, number: int) -> None:
-        """A run was made, the n-th."""
-        self._last = run.picks
-        if number & (number - 1) == 0:
-            self._called.append(run.picks)
-
-    def _witness(self) -> list[Any]:
-        """All witnesses that there are by now, in JSON types."""
-        ordered = self._states is not None and self._states.fingerprinter.ordered
-        called = self._called + ([self._last] if self._last is not None else [])
-        for picks in dict.fromkeys(called):
-            assert self._court is not None
-            self._witnesses.add(self._court.witness(picks, ordered=ordered))
-        self._called.clear()
-        self._last = None
-        return [witness.to_json() for witness in self._witnesses]
-
-    def save(
-        self, part: Part, policy: Policy, isolation: IsolationCheck | None, seconds: float, *, now: bool = False
-    ) -> None:
-        """Between two runs: write a snapshot if it is time for one, or `now`."""
-        began = time.perf_counter()
-        if not now and began < self._due:
-            return
-        where = policy.state()
-        if where is None:
-            return
-        state = {
-            "seconds": round(seconds, 3),
-            "part": part.to_json(),
-            "policy": where,
-            "isolation": isolation.state() if isolation is not None else None,
-            "witnesses": self._witness(),
-        }
-        self.keep(state)
-        ended = time.perf_counter()
-        self._due = ended + max(SNAPSHOT_EVERY, (ended - began) / SNAPSHOT_SHARE)
 
 
 def _line(record: dict[str, Any]) -> bytes:

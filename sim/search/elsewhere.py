@@ -46,8 +46,8 @@ if TYPE_CHECKING:
 
     from sim.check.scenario import Scenario
     from sim.check.subject import Subject
-    from sim.search.checkpoint import Kept
     from sim.search.explore import Progress
+    from sim.search.kept import Kept
     from sim.search.report import Report
     from sim.search.runner import Run
     from sim.search.schedule import Schedule

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from sim.check.scenario import Scenario
     from sim.check.subject import Subject
-    from sim.search.checkpoint import Kept
+    from sim.search.kept import Kept
     from sim.search.report import Report
     from sim.search.runner import Run
 

@@ -33,6 +33,7 @@ from sim.registry import find_scenario, name_of
 from sim.search import checkpoint as checkpoints
 from sim.search.elsewhere import Elsewhere, find_anywhere
 from sim.search.explore import in_one_go
+from sim.search.kept import Kept
 from sim.search.pool import Pool, default_workers, died, worker_pool, workers_of
 from sim.search.question import Question
 from sim.search.spread import Search, runner_of
@@ -256,7 +257,7 @@ class _Told:
         with self.errors_of(number):
             kept = None
             if journal is not None:
-                kept = checkpoints.Kept(journal.snapshot(server), partial(journal.keep, server), journal.file)
+                kept = Kept(journal.snapshot(server), partial(journal.keep, server), journal.file)
             report = in_one_go(self._scenario, subject, Question(**settings), on_progress=on_progress, kept=kept)
         if report is not None:
             self.report(number, report)

@@ -131,8 +131,8 @@ def explore(
 ) -> Report:
     """A job: a whole search. It tells of its progress and, if it is to be kept, of each of its snapshots."""
     from sim.registry import find_scenario
-    from sim.search.checkpoint import Kept
     from sim.search.explore import in_one_go
+    from sim.search.kept import Kept
     from sim.search.question import Question
     from sim.search.unit import strip
 

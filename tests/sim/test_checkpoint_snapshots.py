@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from sim import UsageError, explore_many
-from sim.search import checkpoint
-from sim.search.checkpoint import Checkpoint, Kept
+from sim.search import checkpoint, kept
+from sim.search.checkpoint import Checkpoint
+from sim.search.kept import Kept
 
 from .stories import plain
 
@@ -63,8 +64,8 @@ class Killed(BaseException):
 @pytest.fixture
 def at_each_run(monkeypatch: pytest.MonkeyPatch) -> None:
     """Snapshots as often as they can be taken."""
-    monkeypatch.setattr(checkpoint, "SNAPSHOT_EVERY", 0.0)
-    monkeypatch.setattr(checkpoint, "SNAPSHOT_SHARE", float("inf"))
+    monkeypatch.setattr(kept, "SNAPSHOT_EVERY", 0.0)
+    monkeypatch.setattr(kept, "SNAPSHOT_SHARE", float("inf"))
 
 
 def told(scenario: str, server: str, path: Path | None, settings: dict[str, Any]) -> dict[str, Any]:
@@ -218,11 +219,11 @@ def test_a_snapshot_that_cannot_be_written_leaves_the_last_one(tmp_path: Path) -
 MAIN = """
     import json, sys
     from sim import explore_many
-    from sim.search import checkpoint
+    from sim.search import kept
 
     if __name__ == "__main__":
-        checkpoint.SNAPSHOT_EVERY = 0.05
-        checkpoint.SNAPSHOT_SHARE = 1.0
+        kept.SNAPSHOT_EVERY = 0.05
+        kept.SNAPSHOT_SHARE = 1.0
         reports = explore_many(
             {scenario!r}, [{server!r}], workers=2, checkpoint={path!r},
             on_progress=lambda server, progress: print(progress.runs, flush=True), **{settings!r},

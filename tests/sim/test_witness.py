@@ -76,18 +76,18 @@ STORY = """
 MAIN = """
     import json, os, signal, sys
     from sim import SimError, explore_many
-    from sim.search import checkpoint, parallel
+    from sim.search import checkpoint, kept, parallel
 
     if __name__ == "__main__":
         patience, workers, server, path, settings = sys.argv[1:]
-        checkpoint.SNAPSHOT_EVERY, checkpoint.SNAPSHOT_SHARE = 0.0, float("inf")
+        kept.SNAPSHOT_EVERY, kept.SNAPSHOT_SHARE = 0.0, float("inf")
         parallel.UNIT_SECONDS, parallel.ALONE = 0.01, 0.05
         left = int(patience)
 
-        def dying(kept):
+        def dying(write):
             def keep(*arguments):
                 global left
-                kept(*arguments)
+                write(*arguments)
                 left -= 1
                 if left == 0:
                     os.kill(os.getpid(), signal.SIGKILL)
