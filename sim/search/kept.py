@@ -48,7 +48,6 @@ class Kept:
         self._witnesses = Witnesses()
         self._called: list[tuple[int, ...]] = []
         """Schedules of runs that are to be witnesses when next something is kept."""
-        self._last: tuple[int, ...] | None = None
         self._due = time.perf_counter() + SNAPSHOT_EVERY
 
     @property
@@ -88,19 +87,16 @@ class Kept:
 
     def note(self, run: Run, number: int) -> None:
         """A run was made, the n-th."""
-        self._last = run.picks
         if number & (number - 1) == 0:
             self._called.append(run.picks)
 
     def _witness(self) -> list[Any]:
         """All witnesses that there are by now, in JSON types."""
         ordered = self._states is not None and self._states.fingerprinter.ordered
-        called = self._called + ([self._last] if self._last is not None else [])
-        for picks in dict.fromkeys(called):
+        for picks in self._called:
             assert self._court is not None
             self._witnesses.add(self._court.witness(picks, ordered=ordered))
         self._called.clear()
-        self._last = None
         return [witness.to_json() for witness in self._witnesses]
 
     def save(

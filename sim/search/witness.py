@@ -18,8 +18,9 @@ Rules for this file:
    are told apart, all that it passes. It is run from one end to the other, also where the search knew the end.
 2. A state that has another fingerprint each time within one process (it cannot be seen into) says nothing and is left out.
 3. The first run in a process may differ from all others (a cache that it fills), so only a second refusal counts.
-4. Witnesses are few, and spread over the search: the first run, the second, the fourth, and so on; and the last when
-   something is kept. The runs that are kept as discoveries are witnesses, too.
+4. Witnesses are few, and spread over the search: the first run, the second, the fourth, and so on; of a search in units,
+   the last of each. Where they become too many, the earlier ones are thinned out. The runs that are kept as discoveries
+   are witnesses, too.
 
 They are samples. What differs from process to process in none of them is not seen here.
 """

