@@ -228,9 +228,7 @@ class Court:
         said = f"{whose} comes otherwise here; what differs is {WORDS[what]}."
         answers = self._ask(witness)
         if answers is not None and (answers.differ or answers.first != self._part_of(witness)):
-            seeds = (
-                f"{SEED}={' and '.join(answers.differ)}" if answers.differ else "each process with a seed of its own"
-            )
+            seeds = f"under {SEED}={' and '.join(answers.differ)}" if answers.differ else "from process to process"
             if file is None:
                 advice = f"Set {SEED}=0 for all processes of the search."
             elif witness.seed is None:
@@ -238,7 +236,7 @@ class Court:
             else:
                 advice = f"It was begun with {SEED}={witness.seed}: set that to go on with it. Or delete the file to begin anew."
             return Divergence(
-                f"{said} It depends on the seed of Python's hashes, and differs under {seeds}.{answers.line} {advice}"
+                f"{said} It depends on the seed of Python's hashes, and differs {seeds}.{answers.line} {advice}"
             )
         hardly = (
             f" (hardly the seed of Python's hashes: {SEED}={', '.join(SEEDS)} give what is here)" if answers else ""
