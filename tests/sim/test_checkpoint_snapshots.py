@@ -233,6 +233,7 @@ MAIN = """
 LONG = [
     ("racing_clients", UVICORN, {"params": {"clients": 5}, "reduce": "classes"}),
     ("unsolicited_pong", "hypercorn", {"reduce": "states"}),
+    ("independent_echoes", "granian==1.4.2", {"params": {"pongs": True}, "reduce": "states", "max_runs": 250}),
     pytest.param(
         *("independent_echoes", UVICORN, {"params": {"clients": 3, "messages": 2}, "reduce": "states"}),
         marks=pytest.mark.slow,

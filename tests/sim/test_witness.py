@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import textwrap
@@ -14,6 +15,7 @@ import pytest
 from sim import Divergence, UsageError
 from sim.registry import find_scenario, find_subject
 from sim.search.question import Question
+from sim.search.seeds import Answers
 from sim.search.witness import FEW, MOST, Court, Witness, Witnesses
 
 if TYPE_CHECKING:
@@ -300,3 +302,25 @@ def test_the_first_run_of_a_process_may_be_like_no_other(monkeypatch: pytest.Mon
 def asked(server: str, reduce: str) -> tuple[Any, Question]:
     question = Question(reduce=reduce)
     return question.runner(find_scenario("independent_echoes"), find_subject(server)), question
+
+
+@pytest.mark.parametrize(
+    ("answers", "file", "error", "said"),
+    [
+        (Answers({"events": "others"}, None), "it", Divergence, "differs from process to process. Delete the file"),
+        (Answers({"events": "x"}, ("1", "3")), None, Divergence, "differs under PYTHONHASHSEED=1 and 3. Set PYTHON"),
+        (None, "it", UsageError, r"library was changed since then\. Ask with what there was then"),
+        (None, None, UsageError, r"workers do not have the same code\. Give all of them the same files"),
+    ],
+)
+def test_a_refusal_says_no_more_than_is_known(
+    monkeypatch: pytest.MonkeyPatch, answers: Answers | None, file: str | None, error: type[Exception], said: str
+) -> None:
+    """What processes with known seeds have answered: they differ from this one, or from each other, or cannot be asked."""
+    runner, question = asked("reference", "none")
+    court = Court(runner, question)
+    monkeypatch.setattr(court, "_ask", lambda _: answers)
+    with court.session():
+        refusal = court.hear([Witness((), (("events", "17"),))], file)
+    assert type(refusal) is error
+    assert re.search(said, str(refusal))
