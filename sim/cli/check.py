@@ -161,7 +161,8 @@ def _faults(_ctx: click.Context, _option: click.Parameter, value: str | None) ->
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
     help="Keep what was done in FILE; if it exists, go on where it ends. The same command resumes a search that was "
-    "interrupted or killed. A search that draws, or with --reduce, is then done by one process.",
+    "interrupted or killed. A search that draws, or with --reduce, is then done by one process. Some of the orders in FILE "
+    "are run again first; if they come otherwise (code was changed, or depends on PYTHONHASHSEED), it says so and ends.",
 )
 @click.option(
     "--graph",

@@ -11,8 +11,10 @@ the process was killed is in no line, and is done again.
 
 A search that is done in one go (one that draws, or one with a reduction) is a *snapshot*: behind the first line, one for
 each server with all that the search has to know to go on: what was found, and the state of its policy (rule 5 of
-`sim.search.policy`). It is written anew now and then, beside the file, and takes its place when it is whole.
+`sim.search.policy`). It is written anew now and then (`sim.search.kept`), beside the file, and takes its place when it is whole.
 What was done since is done again; it comes to the same, because a policy depends on nothing but its state and its runs.
+
+Each line ends with a checksum of what stands before it.
 
 Rules for this file:
 
@@ -21,20 +23,23 @@ Rules for this file:
 2. A search is resumed only by its own question: the same scenario, its file unchanged, the same servers, settings and
    versions. Bounds on runs and on time may differ: they say when it stops, and nothing else.
 3. One process at a time: the file is locked. So is a snapshot before it takes the file's place.
-4. Snapshots cost a twentieth of the time at the most. They are JSON, and so run no code of whoever has written them.
+4. With what was found go a few of the runs (`sim.search.witness`). Whoever resumes runs them first: if they are not what
+   they were, because code was changed or depends on the seed of Python's hashes, it is not gone on with.
+5. It is JSON, and so runs no code of whoever has written it.
 """
 
 from __future__ import annotations
 
 import base64
 import contextlib
+import errno
 import fcntl
 import hashlib
 import importlib.metadata
 import inspect
 import json
 import os
-import time
+import stat
 import zlib
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +47,7 @@ from sim.errors import UsageError
 from sim.search.part import Part
 from sim.search.question import ONLY_WHEN_TO_STOP
 from sim.search.unit import Done
+from sim.search.witness import Witness
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -49,16 +55,11 @@ if TYPE_CHECKING:
 
     from sim.check.scenario import Scenario
     from sim.search.frontier import Piece
-    from sim.search.isolation import IsolationCheck
-    from sim.search.policy import Policy
     from sim.search.question import Question
     from sim.search.spread import Search
 
-FORMAT = 2
-SNAPSHOT_EVERY = 1.0
-"""Real seconds between two snapshots, at the least."""
-SNAPSHOT_SHARE = 0.05
-"""The part of the time that goes into them, at the most."""
+FORMAT = 3
+_CHECKSUM = b',"crc":'
 
 
 def identity(
@@ -105,6 +106,11 @@ class Checkpoint:
         self._identity: dict[str, Any] = {}
         self._snapshots: dict[str, bytes] = {}
 
+    @property
+    def file(self) -> str:
+        """Its name, as it was given."""
+        return str(self._path)
+
     def resume(self, asked: dict[str, Any], searches: Sequence[Search]) -> int:
         """Bring searches to where a journal says that they were. Returns how many units were done.
 
@@ -143,21 +149,20 @@ class Checkpoint:
         line = self._snapshots.get(server)
         if line is None:
             return None
-        record = json.loads(line)
-        state = base64.b64decode(record["state"])
-        if zlib.crc32(state) != record["crc"]:
-            raise ValueError
-        return json.loads(zlib.decompress(state))
+        return json.loads(zlib.decompress(base64.b64decode(json.loads(line)["state"])))
 
     def _records(self, asked: dict[str, Any]) -> Iterator[tuple[int, Any, bytes]]:
         """The whole lines behind the first, with their numbers. An empty file gets its first line."""
         whole = 0
         with open(self._descriptor, "rb", closefd=False) as file:
             for number, line in enumerate(file, 1):
-                if not line.endswith(b"\n"):
+                if not line.endswith(b"\n") and (number > 1 or _line(asked).startswith(line)):
                     break
                 with self._damage(number):
                     record = json.loads(line)
+                    if number == 1 and isinstance(record, dict) and record.get("checkpoint", FORMAT) != FORMAT:
+                        self._compare(record, asked)  # another format, which may know of no checksums
+                    _check(line)
                     if number == 1:
                         self._compare(record, asked)
                 if number > 1:
@@ -173,7 +178,7 @@ class Checkpoint:
     def _damage(self, line: int) -> Iterator[None]:
         try:
             yield
-        except (ValueError, KeyError, TypeError, IndexError, zlib.error) as exc:
+        except (ValueError, KeyError, TypeError, IndexError, RecursionError, zlib.error) as exc:
             raise UsageError(
                 f"--checkpoint {self._path}: line {line} is not what a search writes ({type(exc).__name__}). "
                 "The file is damaged, or is no checkpoint. Give another name, or delete it to begin anew."
@@ -198,13 +203,14 @@ class Checkpoint:
                 "below": [piece.to_json() for piece in below],
                 "left": [piece.to_json() for piece in done.left],
                 "part": done.part.to_json(),
+                "witness": done.witness.to_json() if done.witness is not None else None,
             }
         )
 
     def keep(self, server: str, state: Any) -> None:
         """Put a search's snapshot in the place of its last one. When this returns, it is on the disk."""
-        packed = zlib.compress(_line(state), 1)
-        record = {"server": server, "crc": zlib.crc32(packed), "state": base64.b64encode(packed).decode()}
+        packed = zlib.compress(json.dumps(state, separators=(",", ":")).encode(), 1)
+        record = {"server": server, "state": base64.b64encode(packed).decode()}
         self._snapshots[server] = _line(record)
         path = self._path.resolve()
         beside = path.with_name(path.name + ".new")
@@ -216,6 +222,8 @@ class Checkpoint:
                 os.replace(beside, path)
             except OSError:
                 os.close(descriptor)
+                with contextlib.suppress(OSError):
+                    os.unlink(beside)
                 raise
             os.close(self._descriptor)
             self._descriptor = descriptor
@@ -234,9 +242,12 @@ class Checkpoint:
         try:
             yield
         except OSError as exc:
+            full = exc.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
+            where = f" ({exc.filename})" if exc.filename is not None else ""
+            advice = "free some space" if full else "let this process write there, and make files beside it"
             raise UsageError(
-                f"--checkpoint {self._path} cannot be written: {exc.strerror}. What was written before is good: free "
-                "some space, and give the same command to go on."
+                f"--checkpoint {self._path} cannot be written: {exc.strerror}{where}. What was written before is good: "
+                f"{advice}, and give the same command to go on."
             ) from exc
 
     def _fsync_directory(self) -> None:
@@ -248,57 +259,20 @@ class Checkpoint:
             os.close(directory)
 
 
-class Kept:
-    """Keeps a search that is done in one go.
+def _line(record: dict[str, Any]) -> bytes:
+    head = json.dumps(record, separators=(",", ":")).encode()[:-1]
+    return b"%s%s%d}\n" % (head, _CHECKSUM, zlib.crc32(head))
 
-    Args:
-        snapshot: what was kept of it before, or None.
-        keep: called with each snapshot.
+
+def _check(line: bytes) -> None:
+    """See whether a line is what was written.
+
+    Raises:
+        ValueError: it is not.
     """
-
-    def __init__(self, snapshot: Any, keep: Callable[[dict[str, Any]], object]) -> None:
-        self.snapshot = snapshot
-        self.keep = keep
-        self._due = time.perf_counter() + SNAPSHOT_EVERY
-
-    @property
-    def runs(self) -> int:
-        """How many runs the search had made."""
-        return int(self.snapshot["part"]["runs"]) if self.snapshot is not None else 0
-
-    def resume(self, policy: Policy, isolation: IsolationCheck | None) -> tuple[Part, float]:
-        """Bring a search to where its snapshot says that it was. Returns what was found, and in how many real seconds."""
-        state = self.snapshot
-        if state is None:
-            return Part(), 0.0
-        policy.resume(state["policy"])
-        if isolation is not None:
-            isolation.resume(state["isolation"])
-        return Part.from_json(state["part"]), float(state["seconds"])
-
-    def save(
-        self, part: Part, policy: Policy, isolation: IsolationCheck | None, seconds: float, *, now: bool = False
-    ) -> None:
-        """Between two runs: write a snapshot if it is time for one, or `now`."""
-        began = time.perf_counter()
-        if not now and began < self._due:
-            return
-        where = policy.state()
-        if where is None:
-            return
-        state = {
-            "seconds": round(seconds, 3),
-            "part": part.to_json(),
-            "policy": where,
-            "isolation": isolation.state() if isolation is not None else None,
-        }
-        self.keep(state)
-        ended = time.perf_counter()
-        self._due = ended + max(SNAPSHOT_EVERY, (ended - began) / SNAPSHOT_SHARE)
-
-
-def _line(record: Any) -> bytes:
-    return json.dumps(record, separators=(",", ":")).encode() + b"\n"
+    head, _, checksum = line.rpartition(_CHECKSUM)
+    if b"%d}\n" % zlib.crc32(head) != checksum:
+        raise ValueError
 
 
 def _write(descriptor: int, data: bytes) -> None:
@@ -310,7 +284,8 @@ def _write(descriptor: int, data: bytes) -> None:
 def _read(record: Any, read: Callable[[Any], Piece]) -> tuple[tuple[Piece, ...], Done, float]:
     below = tuple(map(read, record["below"]))
     left = tuple(map(read, record["left"]))
-    return below, Done(Part.from_json(record["part"]), left), float(record["seconds"])
+    witness = Witness.from_json(record["witness"]) if record["witness"] is not None else None
+    return below, Done(Part.from_json(record["part"]), left, witness), float(record["seconds"])
 
 
 def _difference(name: str, had: Any, have: Any) -> str:
@@ -336,6 +311,9 @@ def opened(path: Path) -> Iterator[Checkpoint]:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
         except OSError as exc:
             raise UsageError(f"--checkpoint {path} cannot be opened: {exc.strerror}.") from None
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise UsageError(f"--checkpoint {path} is no regular file. Give the name of one, or of none to make it.")
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.path.samestat(os.fstat(descriptor), os.stat(path)):
@@ -345,6 +323,11 @@ def opened(path: Path) -> Iterator[Checkpoint]:
         except BlockingIOError:
             os.close(descriptor)
             raise UsageError(f"--checkpoint {path} is being written by another search. Wait for its end.") from None
+        except OSError as exc:
+            os.close(descriptor)
+            raise UsageError(
+                f"--checkpoint {path} cannot be locked: {exc.strerror}. Put it on a file system that has locks."
+            ) from None
         os.close(descriptor)  # another one has taken its place meanwhile
     with contextlib.closing(Checkpoint(path, descriptor)) as checkpoint:
         yield checkpoint

@@ -46,8 +46,8 @@ if TYPE_CHECKING:
 
     from sim.check.scenario import Scenario
     from sim.check.subject import Subject
-    from sim.search.checkpoint import Kept
     from sim.search.explore import Progress
+    from sim.search.kept import Kept
     from sim.search.report import Report
     from sim.search.runner import Run
     from sim.search.schedule import Schedule
@@ -117,7 +117,8 @@ class Elsewhere:
             elif tell is not None:
                 tell(told)
 
-        job = partial(there.explore, name, settings, kept is not None, kept.snapshot if kept is not None else None)
+        keeping = (kept.snapshot, kept.file) if kept is not None else None
+        job = partial(there.explore, name, settings, keeping)
         return attrs.evolve(self.do(job, hear), subject=self)
 
     def replay(self, scenario: Scenario, schedule: Schedule) -> Run:

@@ -23,6 +23,7 @@ from sim.search.schedule import Schedule
 from sim.search.seeds import another_run
 from sim.search.shrink import shrink_all
 from sim.search.tally import Tally
+from sim.search.witness import Court
 from sim.world.watchdog import Watchdog
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
     from sim.check.scenario import Scenario
     from sim.check.subject import Subject
-    from sim.search.checkpoint import Kept
+    from sim.search.kept import Kept
     from sim.search.report import Report
     from sim.search.runner import Run
 
@@ -184,6 +185,8 @@ def in_one_go(
     shrink_runs = 0
     started = shown = time.perf_counter()
     seconds = earlier
+    if kept is not None:
+        kept.begin(Court(runner, question), states)
     with runner.session(), Watchdog():
         runs = policy.runs(play)
         while not policy.complete and not (question.stop_early and part.found):
@@ -202,6 +205,7 @@ def in_one_go(
             now = time.perf_counter()
             seconds = earlier + now - started
             if kept is not None:
+                kept.note(run, part.runs)
                 kept.save(part, policy, isolation, seconds)
             if on_progress is not None and now - shown >= PROGRESS_EVERY:
                 shown = now

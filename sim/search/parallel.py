@@ -33,6 +33,7 @@ from sim.registry import find_scenario, name_of
 from sim.search import checkpoint as checkpoints
 from sim.search.elsewhere import Elsewhere, find_anywhere
 from sim.search.explore import in_one_go
+from sim.search.kept import Kept
 from sim.search.pool import Pool, default_workers, died, worker_pool, workers_of
 from sim.search.question import Question
 from sim.search.spread import Search, runner_of
@@ -131,6 +132,8 @@ def explore_many(
             else:
                 journal.recall(asked)
         spread = _Spread(told, journal, at_once)
+        if journal is not None:
+            spread.hear(searches, journal.file)
         away = {number: search for number, search in searches.items() if number not in work.here}
         if executor is None or isinstance(executor, Pool):
             single = len(away) == 1 and not work.wholes and not any(search.elsewhere for search in away.values())
@@ -254,7 +257,7 @@ class _Told:
         with self.errors_of(number):
             kept = None
             if journal is not None:
-                kept = checkpoints.Kept(journal.snapshot(server), partial(journal.keep, server))
+                kept = Kept(journal.snapshot(server), partial(journal.keep, server), journal.file)
             report = in_one_go(self._scenario, subject, Question(**settings), on_progress=on_progress, kept=kept)
         if report is not None:
             self.report(number, report)
@@ -274,6 +277,17 @@ class _Spread:
         self._at_once = at_once
         self._ended: set[int] = set()
         self._any_came = False
+
+    def hear(self, searches: dict[int, Search], file: str) -> None:
+        """See whether what a checkpoint knows of searches is true here, too."""
+        for search in searches.values():
+            unit = search.hearing(file)
+            if unit is not None:
+                with contextlib.closing(Bench(None if search.elsewhere else search.runner)) as bench:
+                    try:
+                        bench.do(unit)
+                    except SimError as exc:
+                        search.fail(exc)
 
     def here(self, searches: dict[int, Search], *, seconds: float | None = None) -> None:
         """Do the units in this process: all, or those of about so many seconds."""

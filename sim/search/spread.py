@@ -43,6 +43,7 @@ from sim.search.part import Part
 from sim.search.question import ONLY_WHEN_TO_STOP
 from sim.search.shrink import shrink_all
 from sim.search.unit import Done, Unit, portable
+from sim.search.witness import Witnesses, discoveries
 from sim.world.watchdog import Watchdog
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from sim.search.question import Question
     from sim.search.report import Bound, Report
     from sim.search.runner import Runner
+    from sim.search.witness import Witness
 
 QUICK = 0.1
 """Real seconds of a unit where little waits, so that there will soon be more."""
@@ -103,6 +105,8 @@ class Search:
         self._versions = self.runner.versions()
         self._settings = {n: v for n, v in question.settings.items() if n not in ONLY_WHEN_TO_STOP}
         self._part = Part()
+        self._witnesses = Witnesses()
+        self._file: str | None = None
         self._frontier = Frontier((self.cut.everything,))
         self._out: dict[Key, tuple[Piece, ...]] = {}
         self._back: dict[Key, _Back] = {}
@@ -169,7 +173,26 @@ class Search:
             self._since = time.perf_counter()
         self._out[key] = below
         insort(self._keys, key)
-        return Unit(self._name, self._subject, self._settings, self._versions, below, runs, seconds)
+        return self._unit(below, runs, seconds, self._witnesses.few)
+
+    def _unit(self, below: tuple[Piece, ...], runs: int, seconds: float | None, witnesses: tuple[Witness, ...]) -> Unit:
+        return Unit(
+            self._name, self._subject, self._settings, self._versions, below, runs, seconds, witnesses, self._file
+        )
+
+    def hearing(self, file: str) -> Unit | None:
+        """A unit that explores nothing, and hears whatever witnesses there are; None: there are none.
+
+        Args:
+            file: the checkpoint that they were read from.
+        """
+        self._file = file
+        witnesses = (*self._witnesses, *discoveries(self._part))
+        return self._unit((), 0, None, witnesses) if witnesses else None
+
+    def fail(self, error: SimError) -> None:
+        """It cannot be gone on with."""
+        self._end(error=error)
 
     def came(self, unit: Unit, result: Done | SimError) -> bool:
         """A unit is done, or could not be done. Returns whether a checkpoint should know of it."""
@@ -192,6 +215,8 @@ class Search:
             return False
         self._put(unit.below, result)
         self._settle()
+        if isinstance(result, Done) and result.witness is not None:
+            self._witnesses.add(result.witness)
         return isinstance(result, Done)
 
     def resume(self, below: tuple[Piece, ...], done: Done, seconds: float) -> None:
@@ -203,6 +228,8 @@ class Search:
         for piece in below:
             self._frontier.remove(piece)
         self._earlier = max(self._earlier, seconds)
+        if done.witness is not None:
+            self._witnesses.add(done.witness)
         self._put(below, done)
         self._merge()
 

@@ -24,7 +24,7 @@ from sim.world.clock import Clock
 from sim.world.trace import Trace, jsonable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from sim.check.invariants import Invariant
     from sim.check.scenario import Scenario
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from sim.search.runner import Run
     from sim.search.schedule import Schedule
     from sim.search.unit import Bench, Done, Unit
+    from sim.search.witness import Testimony, Witness
     from sim.world.choices import Choice
     from sim.world.trace import Event
 
@@ -124,19 +125,18 @@ class PackedRun:
 def explore(
     scenario: str,
     settings: dict[str, Any],
-    keeping: bool,
-    snapshot: Any,
+    keeping: tuple[Any, str] | None,
     subject: Subject,
     tell: Callable[[Any], None],
 ) -> Report:
     """A job: a whole search. It tells of its progress and, if it is to be kept, of each of its snapshots."""
     from sim.registry import find_scenario
-    from sim.search.checkpoint import Kept
     from sim.search.explore import in_one_go
+    from sim.search.kept import Kept
     from sim.search.question import Question
     from sim.search.unit import strip
 
-    kept = Kept(snapshot, tell) if keeping else None
+    kept = Kept(keeping[0], tell, keeping[1]) if keeping is not None else None
     found = find_scenario(scenario)
     return strip(in_one_go(found, subject, Question(**settings), on_progress=tell, kept=kept))
 
@@ -177,11 +177,34 @@ def do(unit: Unit, subject: Subject, _tell: object) -> Done:
     return _bench.do(unit)
 
 
+def hear(witness: Witness, scenario: str, settings: dict[str, Any], subject: Subject, _tell: object) -> Testimony:
+    """A job: run a witness of a search again. The answer is what it shows, and its lines."""
+    from sim.registry import find_scenario
+    from sim.search.question import Question
+    from sim.search.witness import Court
+
+    question = Question(**settings)
+    runner = question.runner(find_scenario(scenario), subject)
+    court = Court(runner, question)
+    with court.session():
+        return court.testimony(witness)
+
+
 _bench: Bench | None = None
+_began: Sequence[str] | None = None
+"""The command line that began this process, if it does jobs."""
+BEGIN = "import sys; from sim.search.there import serve; serve(int(sys.argv[1]), int(sys.argv[2]))"
+
+
+def command() -> Sequence[str]:
+    """The command line of a process that does jobs in this very environment; two file descriptors are to be added."""
+    return _began or (sys.executable, "-c", BEGIN)
 
 
 def serve(inbox: int, outbox: int) -> None:
     """Do what comes from one file descriptor, answer to the other, and end when the first is closed."""
+    global _began  # noqa: PLW0603 - one process, one command line
+    _began = (sys.executable, *sys.orig_argv[1:-2])
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     requests, answers = Connection(inbox, writable=False), Connection(outbox, readable=False)
     opening: Opening = requests.recv()

@@ -25,6 +25,7 @@ from sim.search.elsewhere import Elsewhere
 from sim.search.explore import explore
 from sim.search.question import Question
 from sim.search.tally import RERUN_EVERY, Tally
+from sim.search.witness import Court, Witness
 from sim.world.watchdog import Watchdog
 
 if TYPE_CHECKING:
@@ -78,10 +79,12 @@ class Done:
     Attributes:
         part: what the runs showed.
         left: what is still to be explored, in order.
+        witness: one of the runs; see `sim.search.witness`. None: there was none.
     """
 
     part: Part
     left: tuple[Piece, ...]
+    witness: Witness | None = None
 
 
 @attrs.frozen
@@ -96,6 +99,8 @@ class Unit:
         below: what to explore.
         runs: stop behind so many.
         seconds: stop behind so many real seconds. None: do not.
+        witnesses: runs of the search that have to come here as they came there, before anything is done.
+        file: the checkpoint that they were read from. None: other units made them.
     """
 
     scenario: str
@@ -105,6 +110,8 @@ class Unit:
     below: tuple[Piece, ...]
     runs: int
     seconds: float | None
+    witnesses: tuple[Witness, ...] = ()
+    file: str | None = None
 
     def __call__(self) -> Done:
         """Do it, in whatever process this is."""
@@ -171,6 +178,8 @@ class Bench:
         self._session = contextlib.ExitStack()
         self._away: Session | None = None
         self._first: Run | None = None
+        self._heard: set[Witness] = set()
+        """Witnesses that came here as they should."""
         self._since = 0  # runs since that one was made again
 
     def do(self, unit: Unit) -> Done:
@@ -192,32 +201,46 @@ class Bench:
         if self._away is not None:
             return self._away.ask(partial(there.do, unit))
         assert self._runner is not None
+        self._hear(unit, self._runner)
         tally = Tally(self._runner, first=self._first)
-        left = _work(unit, self._runner, tally)
+        left, last = _work(unit, self._runner, tally)
         self._first = tally.first
         self._since += tally.part.runs
         if self._since >= FIRST_AGAIN_EVERY or not left:
             self._since = 0
             tally.finish()
-        return Done(tally.part, left)
+        witness = Witness.of(last) if last is not None else None
+        if witness is not None:
+            self._heard.add(witness)
+        return Done(tally.part, left, witness)
+
+    def _hear(self, unit: Unit, runner: Runner) -> None:
+        new = [witness for witness in unit.witnesses if witness not in self._heard]
+        if new:
+            error = Court(runner, Question(**unit.settings)).hear(new, unit.file)
+            if error is not None:
+                raise error
+            self._heard.update(new)
 
     def close(self) -> None:
         """End the session."""
         self._search = self._runner = self._first = self._away = None
         self._since = 0
+        self._heard.clear()
         self._session.close()
 
 
-def _work(unit: Unit, runner: Runner, tally: Tally) -> tuple[Piece, ...]:
-    """Run what a unit stands for, until that is all or a bound is met. Returns what is left."""
+def _work(unit: Unit, runner: Runner, tally: Tally) -> tuple[tuple[Piece, ...], Run | None]:
+    """Run what a unit stands for, until that is all or a bound is met. Returns what is left, and the last run."""
     question = Question(**unit.settings)
     assert question.cut is not None
     policy = question.cut.below(unit.below)
     started = time.perf_counter()
+    run: Run | None = None
     for run in policy.runs(question.play(runner)):
         tally.add(run)
         if tally.part.runs >= unit.runs or (question.stop_early and tally.part.found):
             break
         if unit.seconds is not None and time.perf_counter() - started >= unit.seconds:
             break
-    return tuple(policy.left())
+    return tuple(policy.left()), run

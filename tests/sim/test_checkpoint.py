@@ -17,7 +17,7 @@ import pytest
 
 from sim import SimError, UsageError, explore_many
 from sim.search import parallel
-from sim.search.checkpoint import Checkpoint, identity, opened
+from sim.search.checkpoint import Checkpoint, _line, identity, opened
 from sim.search.question import Question
 from sim.search.spread import Search
 
@@ -49,7 +49,7 @@ class Killed(BaseException):
     """What stands for SIGKILL where a whole process would cost too much: nothing catches it."""
 
 
-def ask(path: Path | None, **more: Any) -> list[Report]:
+def ask(path: Path | str | None, **more: Any) -> list[Report]:
     more.setdefault("params", {"ways": 2})
     return explore_many(SCENARIO, SERVERS, workers=1, checkpoint=path, **more)
 
@@ -115,8 +115,9 @@ def test_seconds_are_those_of_the_whole_search(tmp_path: Path) -> None:
     ask(path)
     lines = path.read_text().splitlines(keepends=True)
     last = json.loads(lines[-1])
+    del last["crc"]
     last["seconds"] = 5000.0
-    path.write_text("".join([*lines[:-1], json.dumps(last) + "\n"]))
+    path.write_bytes("".join(lines[:-1]).encode() + _line(last))
     assert [r.seconds >= 5000 for r in ask(path)] == [False, True]
 
 
@@ -124,7 +125,7 @@ def test_seconds_are_those_of_the_whole_search(tmp_path: Path) -> None:
 def test_another_search_is_refused(tmp_path: Path, stories: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "it.checkpoint"
     ask(path, max_runs=2)
-    before = path.read_bytes()
+    before = kept = path.read_bytes()
 
     def refused(why: str, *servers: str, **more: Any) -> None:
         more.setdefault("params", {"ways": 2})
@@ -146,7 +147,10 @@ def test_another_search_is_refused(tmp_path: Path, stories: Path, monkeypatch: p
     monkeypatch.chdir(stories)
     monkeypatch.syspath_prepend(str(stories))
     monkeypatch.setattr("sim.search.checkpoint.FORMAT", 99)
+    refused("checkpoint was 3, and is 99")
+    path.write_bytes(before := b'{"checkpoint":2,"asgi-sim":"0.1.0"}\n')  # without a checksum
     refused("checkpoint was 2, and is 99")
+    path.write_bytes(before := kept)
     monkeypatch.undo()
     monkeypatch.chdir(stories)
     monkeypatch.syspath_prepend(str(stories))
@@ -160,7 +164,16 @@ def test_what_is_no_checkpoint_is_refused_and_left_alone(tmp_path: Path) -> None
     path = tmp_path / "it.checkpoint"
     ask(path, max_runs=2)
     header = path.read_text().splitlines(keepends=True)[0]
-    for text in ("a shopping list\n", "[]\n", "{}\n", "17\n", header + "{}\n", header + "eggs\n" + header):
+    for text in (
+        "a shopping list\n",
+        "[]\n",
+        "{}\n",
+        "17\n",
+        "a will",
+        header[:9] + "x",
+        header + "{}\n",
+        header + "eggs\n" + header,
+    ):
         path.write_text(text)
         with pytest.raises(UsageError, match=r"line \d is not what a search writes"):
             ask(path)
@@ -177,6 +190,22 @@ def test_a_line_that_does_not_follow_is_damage(tmp_path: Path) -> None:
         ask(path)
 
 
+@pytest.mark.usefixtures("stories", "in_small_units")
+def test_a_flipped_bit_is_damage(tmp_path: Path) -> None:
+    """Also where what it makes is what a search might have written."""
+    path = tmp_path / "it.checkpoint"
+    ask(path)
+    whole = path.read_bytes()
+    chance = random.Random(5)
+    places = [whole.index(b'"runs":', whole.index(b"\n")) + 7, *(chance.randrange(len(whole) - 1) for _ in range(12))]
+    for place in places:
+        bad = whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :]
+        path.write_bytes(bad)
+        with pytest.raises(UsageError, match=r"line \d+ is not what a search writes .*delete it to begin anew"):
+            ask(path)
+        assert path.read_bytes() == bad
+
+
 @pytest.mark.usefixtures("stories")
 def test_one_process_at_a_time(tmp_path: Path) -> None:
     path = tmp_path / "it.checkpoint"
@@ -189,6 +218,10 @@ def test_one_process_at_a_time(tmp_path: Path) -> None:
 def test_a_file_that_cannot_be(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"--checkpoint .*nowhere/it cannot be opened: No such file"):
         ask(tmp_path / "nowhere" / "it")
+    os.mkfifo(tmp_path / "pipe")
+    for special in (tmp_path / "pipe", "/dev/full"):
+        with pytest.raises(UsageError, match=rf"--checkpoint {special} is no regular file. Give the name of one"):
+            ask(special)
 
 
 def test_a_full_disk_says_what_to_do(stories: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import resource
 import signal
 import subprocess
 import sys
@@ -15,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from sim import UsageError, explore_many
-from sim.search import checkpoint
-from sim.search.checkpoint import Checkpoint, Kept
+from sim.search import checkpoint, kept
+from sim.search.checkpoint import Checkpoint
+from sim.search.kept import Kept
 
 from .stories import plain
 
@@ -62,8 +64,8 @@ class Killed(BaseException):
 @pytest.fixture
 def at_each_run(monkeypatch: pytest.MonkeyPatch) -> None:
     """Snapshots as often as they can be taken."""
-    monkeypatch.setattr(checkpoint, "SNAPSHOT_EVERY", 0.0)
-    monkeypatch.setattr(checkpoint, "SNAPSHOT_SHARE", float("inf"))
+    monkeypatch.setattr(kept, "SNAPSHOT_EVERY", 0.0)
+    monkeypatch.setattr(kept, "SNAPSHOT_SHARE", float("inf"))
 
 
 def told(scenario: str, server: str, path: Path | None, settings: dict[str, Any]) -> dict[str, Any]:
@@ -189,14 +191,39 @@ def test_a_file_that_was_replaced_is_still_one_process_at_a_time(tmp_path: Path)
         assert journal.snapshot("a") == {"another": "state"}
 
 
+def test_a_snapshot_that_cannot_be_written_leaves_the_last_one(tmp_path: Path) -> None:
+    """A directory that nobody may write to; and a disk that is full, which a bound on the size of files stands for."""
+    path = tmp_path / "it.checkpoint"
+    scenario, server, settings = REDUCED[4]
+    told(scenario, server, path, settings | {"max_runs": 2})
+    kept = path.read_bytes()
+    (tmp_path / "it.checkpoint.new").mkdir()
+    with pytest.raises(
+        UsageError, match=r"Is a directory \(.*it.checkpoint.new\)\. What .* let this process write there"
+    ):
+        told(scenario, server, path, settings)
+    (tmp_path / "it.checkpoint.new").rmdir()
+    before, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(kept), before[1]))
+    try:
+        with pytest.raises(UsageError, match=r"cannot be written: File too large\. What .* free some space"):
+            told(scenario, server, path, settings)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert path.read_bytes() == kept
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["it.checkpoint"]
+    assert told(scenario, server, path, settings) == told(scenario, server, None, settings)
+
+
 MAIN = """
     import json, sys
     from sim import explore_many
-    from sim.search import checkpoint
+    from sim.search import kept
 
     if __name__ == "__main__":
-        checkpoint.SNAPSHOT_EVERY = 0.05
-        checkpoint.SNAPSHOT_SHARE = 1.0
+        kept.SNAPSHOT_EVERY = 0.05
+        kept.SNAPSHOT_SHARE = 1.0
         reports = explore_many(
             {scenario!r}, [{server!r}], workers=2, checkpoint={path!r},
             on_progress=lambda server, progress: print(progress.runs, flush=True), **{settings!r},
@@ -206,6 +233,7 @@ MAIN = """
 LONG = [
     ("racing_clients", UVICORN, {"params": {"clients": 5}, "reduce": "classes"}),
     ("unsolicited_pong", "hypercorn", {"reduce": "states"}),
+    ("independent_echoes", "granian==1.4.2", {"params": {"pongs": True}, "reduce": "states", "max_runs": 250}),
     pytest.param(
         *("independent_echoes", UVICORN, {"params": {"clients": 3, "messages": 2}, "reduce": "states"}),
         marks=pytest.mark.slow,
