@@ -6,11 +6,13 @@ Rules for this file:
    to in order: variables, cells, and the value stack, where the iterators of `for` loops and the exits of `with` blocks
    are. Python shows the stack to its garbage collector alone (`gc.get_referents`), in every version from 3.10 to 3.13.
    Behind the stack is the exception being handled, where "none" is sometimes None and sometimes nothing. So a None at
-   the end is left out; the depth of the stack at a position is always the same, so nothing is lost with it.
+   the end is left out; the depth of the stack at a position is always the same, so nothing is lost with it. (In 3.10 the
+   coroutine has that exception, and its frame has not.)
 2. Looking leaves nothing behind. Up to Python 3.12 `f_locals` makes a dictionary that the frame keeps, which would keep
    alive what the frame's variables referred to: it is emptied again.
-3. Tasks and futures are what asyncio does with them: state, result, waiters in order, cancellation requests. The
-   default names of tasks are left out.
+3. Tasks and futures are what asyncio does with them: state, result, waiters in order, cancellation requests and what they
+   say, the exception that a cancelled one keeps, whether somebody has asked for an exception, and the traceback that it will
+   be raised with. The default names of tasks are left out.
 4. `f_locals` is only read for which names are bound, and it is slow. A frame that awaits holds, at one position, as many
    values on its stack each time; so if every name was bound once, all are bound whenever there are as many referents.
    (The arguments of one call may await behind a bound method at one time and behind a plain function at another, and
@@ -31,7 +33,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from sim.world.fingerprint.builtin import used
+from sim.world.fingerprint.codes import used
 from sim.world.fingerprint.plain import Heads, head, label, plain
 
 if TYPE_CHECKING:
@@ -112,6 +114,7 @@ def _suspended(prefix: str) -> Handler:
                 del held[0]
             _strip(held)
             layout = _layout(walk, frame, len(held), names)
+            handled = next((r for r in gc.get_referents(value) if isinstance(r, BaseException)), None)
         walk.write(layout.text)
         if layout.dead is not None:
             held[layout.dead] = 0
@@ -187,6 +190,12 @@ def _future(walk: Walk, value: Any) -> list[Any]:
     parts = [state, value._asyncio_future_blocking, value._exception]
     if state == "FINISHED":
         parts.append(value._result)
+        if parts[2] is not None:
+            tracebacks = [r for r in gc.get_referents(value) if type(r) is python.TracebackType]
+            parts += (value._log_traceback, len(tracebacks), *tracebacks)
+    elif state == "CANCELLED":
+        kept = [r for r in gc.get_referents(value) if isinstance(r, BaseException)]
+        parts += (value._cancel_message, len(kept), *kept)
     callbacks = value._callbacks
     if callbacks:
         parts.append(len(callbacks))
@@ -203,6 +212,8 @@ def _task(walk: Walk, value: Any) -> list[Any]:
     name = value.get_name()
     default = name[:5] == "Task-" and name[5:].isdecimal()
     parts += (None if default else name, value._must_cancel, value._coro, value._fut_waiter)
+    if value._must_cancel:
+        parts.append(value._cancel_message)
     if sys.version_info >= (3, 11):
         parts.append(value.cancelling())
     if parts[0] == "PENDING":
