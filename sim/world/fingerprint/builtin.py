@@ -282,14 +282,12 @@ HANDLERS: dict[type, Handler] = {
     weakref.CallableProxyType: _proxy,
     _thread.LockType: _told("lock", _thread.LockType.locked),
     type(_thread.RLock()): _told("rlock", lambda value: value._is_owned()),
-    _thread._local: _local,
     io.BytesIO: _buffer,
     io.StringIO: _buffer,
     python.SimpleNamespace: _told("namespace", vars),
     operator.itemgetter: _reduced,
     operator.attrgetter: _reduced,
     operator.methodcaller: _reduced,
-    _struct.Struct: _parts("struct", "format"),
     itertools.count: _repr,
     enumerate: _reduced,
     zip: _reduced,
@@ -300,6 +298,12 @@ HANDLERS: dict[type, Handler] = {
     **dict.fromkeys(map(type, _VIEWS), _told("view", list)),
 }
 """By type."""
+
+EXACT: dict[type, Handler] = {
+    _struct.Struct: _parts("struct", "format"),
+    _thread._local: _local,
+}
+"""The same, of types that hide something in what is derived from them."""
 
 BASES: dict[type, Handler] = {
     **HANDLERS,

@@ -86,7 +86,7 @@ class Types:
         self._constant_packages = sys.stdlib_module_names | _BUILTINS | _ENGINE | knowledge.constant
         known = {**frames.HANDLERS, **exceptions.HANDLERS, **hints.HANDLERS, **handlers}
         self._bases = {**builtin.BASES, **exceptions.BASES, **known}
-        self.handlers: dict[type, Handler] = {**builtin.HANDLERS, **known, type: write_class}
+        self.handlers: dict[type, Handler] = {**builtin.HANDLERS, **builtin.EXACT, **known, type: write_class}
         self.ways: dict[type, Way | None] = _Ways(self._learn)
         """By each type that was met: what stands for its instances as values; None if they never are values."""
         self.ways.update(dict.fromkeys(self.handlers))
