@@ -14,10 +14,11 @@ import time
 import typing
 from typing import TYPE_CHECKING, Any
 
+import pydantic_core
 import pytest
 
 from sim.world.boundary import Dispatcher
-from sim.world.fingerprint import Fingerprinter
+from sim.world.fingerprint import Fingerprinter, Knowledge
 
 from .test_fingerprint import fingerprint, for_ever, holding
 
@@ -177,6 +178,29 @@ def test_what_stands_for_a_clock_is_its_name() -> None:
     assert found[0] == found[2] != found[1]
     assert kinds == {Dispatcher}
     assert not maker.blind
+
+
+def test_what_pytest_makes_of_assertions_is_not_of_the_application() -> None:
+    """This function's own are rewritten, too: that they call pytest is nothing that a state depends on."""
+
+    async def main(number: int) -> None:
+        assert number == 1
+        await asyncio.get_running_loop().create_future()
+
+    assert "@pytest_ar" in main.__code__.co_names
+    maker = Fingerprinter(past="outcome")
+    assert fingerprint(lambda: main(1), maker) == fingerprint(lambda: main(1), maker)
+    assert not maker.blind
+
+
+def test_what_says_all_of_itself_when_it_is_pickled() -> None:
+    knowledge = Knowledge(pickled=frozenset({"pydantic_core._pydantic_core.SchemaValidator"}))
+    knowing, ignorant = Fingerprinter(past="outcome", knowledge=knowledge), Fingerprinter(past="outcome")
+    made = [pydantic_core.SchemaValidator({"type": kind}) for kind in ("int", "str", "int")]  # type: ignore[misc]
+    found = [fingerprint(lambda one=one: for_ever(one), knowing) for one in made]
+    assert found[0] == found[2] != found[1]
+    assert not knowing.blind
+    assert len({fingerprint(lambda: for_ever(made[0]), ignorant) for _ in range(3)}) == 3
 
 
 PROGRAM = """

@@ -127,6 +127,12 @@ REAL = {
 PAIRS = {
     **{name: pair_of(name) for name in TOYS},
     **{name: by_outcome(pair) for name, pair in REAL.items()},
+    **{
+        f"cancel-{framework}-reference": altered(
+            "hello", "reference", {"app": f"tests.sim.frameworks:on_{framework}"}, faults=Faults(cancel=1)
+        )
+        for framework in ("starlette", "fastapi")
+    },
 }
 
 
@@ -135,7 +141,6 @@ def test_states_preserve_outcomes_and_violations(name: str) -> None:
     plain, reduced = find(PAIRS[name]), find(PAIRS[name], reduce=["states"])
     same(plain, reduced)
     assert not reduced.report.blind
-    print(f"\n{name}: {plain.report.runs} orders, {reduced.report.runs} runs, {reduced.report.states} states")
 
 
 @pytest.mark.parametrize("name", TOYS)

@@ -203,7 +203,7 @@ def _wrapped(_walk: Walk, value: Any) -> Iterable[Any]:
     return (type(value), getattr(value, "__func__", None) or value.__wrapped__)
 
 
-def _reduced(_walk: Walk, value: Any) -> Iterable[Any]:
+def write_reduced(_walk: Walk, value: Any) -> Iterable[Any]:
     """What pickles itself in full."""
     _, *parts = value.__reduce__()
     return (type(value), len(parts), *parts)
@@ -285,16 +285,16 @@ HANDLERS: dict[type, Handler] = {
     io.BytesIO: _buffer,
     io.StringIO: _buffer,
     python.SimpleNamespace: _told("namespace", vars),
-    operator.itemgetter: _reduced,
-    operator.attrgetter: _reduced,
-    operator.methodcaller: _reduced,
+    operator.itemgetter: write_reduced,
+    operator.attrgetter: write_reduced,
+    operator.methodcaller: write_reduced,
     itertools.count: _repr,
-    enumerate: _reduced,
-    zip: _reduced,
-    map: _reduced,
-    filter: _reduced,
-    reversed: _reduced,
-    **dict.fromkeys(_ITERATORS, _reduced),
+    enumerate: write_reduced,
+    zip: write_reduced,
+    map: write_reduced,
+    filter: write_reduced,
+    reversed: write_reduced,
+    **dict.fromkeys(_ITERATORS, write_reduced),
     **dict.fromkeys(map(type, _VIEWS), _told("view", list)),
 }
 """By type."""

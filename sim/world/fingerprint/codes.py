@@ -13,8 +13,11 @@ if TYPE_CHECKING:
 
 
 def names_of(code: Any) -> Iterator[str]:
-    """The global names and attributes that a code object and those inside it use."""
-    yield from code.co_names
+    """The global names and attributes that a code object and those inside it use.
+
+    No program has a name with an at sign: where pytest has rewritten assertions, that is pytest, and leads everywhere.
+    """
+    yield from (name for name in code.co_names if not name.startswith("@"))
     for constant in code.co_consts:
         if type(constant) is python.CodeType:
             yield from names_of(constant)

@@ -59,12 +59,15 @@ class Knowledge:
         frozen: types, as `module.name`, whose instances do not change once they are made in a run, and are made alike in
             each (configuration). They are written as numbers alone.
         skip: attributes that tell nothing, as `module.class.attribute`.
+        pickled: types written in C, as `module.name`, that say when they are pickled all that they were made of, and whose
+            instances do not change. They are written as that.
     """
 
     constant: frozenset[str] = frozenset()
     fed: frozenset[str] = frozenset()
     frozen: frozenset[str] = frozenset()
     skip: frozenset[str] = frozenset()
+    pickled: frozenset[str] = frozenset()
 
 
 class Types:
@@ -188,6 +191,8 @@ class Types:
         names = {_full_name(c) for c in cls.__mro__}
         if names & self._knowledge.frozen:
             return write_frozen
+        if _full_name(cls) in self._knowledge.pickled:
+            return builtin.write_reduced
         if names & frames.TRANSPARENT:
             return frames.write_referents
         if names & self._knowledge.fed or names & builtin.FED:
