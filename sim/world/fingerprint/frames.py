@@ -34,6 +34,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from sim.world.fingerprint.codes import used
+from sim.world.fingerprint.instances import write_unknown
 from sim.world.fingerprint.plain import Heads, head, label, plain
 
 if TYPE_CHECKING:
@@ -50,6 +51,8 @@ SNAPSHOTS = sys.version_info < (3, 13)
 """Whether `f_locals` makes a dictionary that the frame keeps (rule 2)."""
 DEAD = {asyncio.tasks._wait.__code__: "f"}  # type: ignore[attr-defined]
 """Variables that are left out, by code (rule 5). An adapter that knows of another puts it here when it is imported."""
+PLAIN = frozenset({type(None), bool, int, float, str, bytes})
+"""Types of which the text is Python's own."""
 TRANSPARENT = frozenset(
     {
         "_asyncio.FutureIter",
@@ -239,6 +242,14 @@ def _context(walk: Walk, value: Any) -> Iterable[Any]:
     return parts
 
 
+def _token(walk: Walk, value: contextvars.Token[Any]) -> Iterable[Any]:
+    """What takes a variable back. Whether it has been used is only in its text, and in that its variable's default, too."""
+    if not all(type(default) in PLAIN for default in gc.get_referents(value.var)):
+        return write_unknown(walk, value)
+    context = next((r for r in gc.get_referents(value) if type(r) is contextvars.Context), None)
+    return (type(value), value.var, value.old_value, context, repr(value).startswith("<Token used"))
+
+
 HANDLERS: dict[type, Handler] = {
     python.CoroutineType: _suspended("cr_"),
     python.GeneratorType: _suspended("gi_"),
@@ -246,5 +257,6 @@ HANDLERS: dict[type, Handler] = {
     asyncio.Future: _future,
     asyncio.Task: _task,
     contextvars.Context: _context,
+    contextvars.Token: _token,
 }
 """By type."""

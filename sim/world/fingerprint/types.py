@@ -3,8 +3,9 @@
 Rules for this file:
 
 1. A class of Python's is written by what its instances hold: `__dict__` and slots, with the class's name.
-2. A type written in C is known here by name, or it hides something. Whether it does is told by its size: a type whose
-   instances are larger than their bases, slots and dictionaries explain has fields of its own.
+2. A type written in C is known by name (`builtin`, `exceptions`, `hints`, `frames`), or it hides something. Whether it
+   does is told by its size: a type whose instances are larger than their bases, slots and dictionaries explain has fields
+   of its own.
 3. What hides something is written by what was fed to it, where the subject says that its connection alone feeds it
    (parsers, compressors); otherwise as what was never seen before.
 4. Modules and classes are constant, except those of the application: their variables are written where a function
