@@ -282,6 +282,28 @@ def test_looking_at_a_traceback_leaves_nothing_behind() -> None:
     assert died == [True]
 
 
+@pytest.mark.parametrize("caught", [False, True])
+def test_a_dictionary_of_variables_that_the_program_asked_for_is_left_alone(caught: bool) -> None:
+    """Up to Python 3.12 it is the same that looking makes, which is emptied if nobody else has it."""
+    asked: list[dict[str, Any]] = []
+
+    def fail(number: int) -> None:
+        asked.append(locals())
+        raise ValueError
+
+    async def main(number: int) -> None:
+        if caught:
+            try:
+                fail(number)
+            except ValueError:
+                await asyncio.get_running_loop().create_future()
+        asked.append(locals())
+        await asyncio.get_running_loop().create_future()
+
+    fingerprint(lambda: main(7))
+    assert asked[0]["number"] == 7
+
+
 def test_the_namespace_of_a_class_that_could_not_be_made_is_left_alone() -> None:
     """A frame that makes a class has that for its variables, and no copy."""
     namespaces: list[dict[str, Any]] = []

@@ -19,10 +19,10 @@ from __future__ import annotations
 
 import builtins
 import gc
-import inspect
 import types as python
 from typing import TYPE_CHECKING, Any
 
+from sim.world.fingerprint.frames import variables
 from sim.world.fingerprint.plain import ABSENT, head, label, plain
 
 if TYPE_CHECKING:
@@ -92,18 +92,14 @@ def _traceback(walk: Walk, value: python.TracebackType) -> Iterable[Any]:
 
 
 def _frame(walk: Walk, value: python.FrameType) -> Iterable[Any]:
-    code, variables = value.f_code, value.f_globals
-    module = variables.get("__name__")
+    module = value.f_globals.get("__name__")
     module = module if isinstance(module, str) else None
-    walk.write(_FRAME + walk.types.code(code, module)[1] + plain(value.f_lasti))
+    walk.write(_FRAME + walk.types.code(value.f_code, module)[1] + plain(value.f_lasti))
     if walk.types.is_engine(module):
         return ()
-    local: Any = value.f_locals
-    if local is variables:
+    if value.f_locals is value.f_globals:
         return ()
-    held = dict(local)
-    if code.co_flags & inspect.CO_OPTIMIZED and type(local) is dict:
-        local.clear()
+    held, _ = variables(value)
     walk.write(label(repr(tuple(held))))
     return held.values()
 

@@ -9,7 +9,7 @@ Rules for this file:
    the end is left out; the depth of the stack at a position is always the same, so nothing is lost with it. (In 3.10 the
    coroutine has that exception, and its frame has not.)
 2. Looking leaves nothing behind. Up to Python 3.12 `f_locals` makes a dictionary that the frame keeps, which would keep
-   alive what the frame's variables referred to: it is emptied again.
+   alive what the frame's variables referred to: it is emptied again, unless the program has it, too, from `locals()`.
 3. Tasks and futures are what asyncio does with them: state, result, waiters in order, cancellation requests and what they
    say, the exception that a cancelled one keeps, whether somebody has asked for an exception, and the traceback that it will
    be raised with. The default names of tasks are left out.
@@ -26,6 +26,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import gc
+import inspect
 import operator
 import sys
 import types as python
@@ -49,6 +50,8 @@ BEFORE_CODE = {(3, 11): 3, (3, 12): 2, (3, 13): 2}.get(sys.version_info[:2], 0)
 """How many referents of a coroutine nearly always come before its frame's code; 3.11 has it twice, first here."""
 SNAPSHOTS = sys.version_info < (3, 13)
 """Whether `f_locals` makes a dictionary that the frame keeps (rule 2)."""
+NOBODY_ELSE = 3
+"""References to that dictionary if the program has not asked for it: the frame's, a variable's here and an argument's."""
 DEAD = {asyncio.tasks._wait.__code__: "f"}  # type: ignore[attr-defined]
 """Variables that are left out, by code (rule 5). An adapter that knows of another puts it here when it is imported."""
 PLAIN = frozenset({type(None), bool, int, float, str, bytes})
@@ -148,14 +151,21 @@ def _is_one_of(value: Any, *others: Any) -> bool:
     return any(value is other for other in others)
 
 
-def _names(frame: Any) -> tuple[tuple[str, ...], Any]:
-    """Which names of a frame are bound, and the dictionary that the frame keeps of having been asked (rule 2)."""
+def variables(frame: Any) -> tuple[dict[str, Any], Any]:
+    """A frame's variables by name, and the dictionary that the frame keeps of having been asked (rule 2)."""
     local = frame.f_locals
-    names = tuple(local)
-    if not SNAPSHOTS or local is frame.f_globals:
-        return names, None
-    local.clear()
-    return names, local
+    found = dict(local)
+    if not SNAPSHOTS or not frame.f_code.co_flags & inspect.CO_OPTIMIZED:
+        return found, None
+    if sys.getrefcount(local) <= NOBODY_ELSE:
+        local.clear()
+    return found, local
+
+
+def _names(frame: Any) -> tuple[tuple[str, ...], Any]:
+    """Which names of a frame are bound, and the dictionary that it keeps."""
+    found, snapshot = variables(frame)
+    return tuple(found), snapshot
 
 
 def _layout(walk: Walk, frame: Any, holds: int, names: tuple[str, ...], *, awaits: bool = False) -> Layout:
