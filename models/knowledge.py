@@ -40,6 +40,13 @@ KNOWLEDGE = Knowledge(
             "models.granian.native.Runtime._tasks",
         }
     ),
+    pickled=frozenset(
+        {
+            # FastAPI's. They are made of a schema, and are frozen in Rust.
+            "pydantic_core._pydantic_core.SchemaSerializer",
+            "pydantic_core._pydantic_core.SchemaValidator",
+        }
+    ),
     frozen=frozenset(
         {
             "hypercorn.config.Config",
@@ -50,4 +57,4 @@ KNOWLEDGE = Knowledge(
         }
     ),
 )
-"""Of every server here: which packages are constant, and which parsers only their connection feeds."""
+"""Of every server here: which packages are constant, which parsers only their connection feeds, and so on."""

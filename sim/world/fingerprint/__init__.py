@@ -7,7 +7,7 @@ and adds as much of its past as the scenario's claims look at (`past`). See ther
   of packages that the subject calls constant, in files;
 - it does not depend on what a run counts (ports, descriptors, connection numbers), on the value of a UUID, nor on the
   order of a set;
-- tracebacks are looked at by nobody.
+- it does not go from a frame to its caller (`f_back`).
 
 What cannot be seen into makes a state that is like no other; `Fingerprinter.blind` says what that was.
 """

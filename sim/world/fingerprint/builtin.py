@@ -1,4 +1,4 @@
-"""How Python's own types are written by the walk: containers, functions, iterators, exceptions.
+"""How Python's own types are written by the walk: containers, functions, iterators.
 
 Rules for this file:
 
@@ -6,12 +6,13 @@ Rules for this file:
 2. A function is its code, its defaults and what its cells hold; and the module variables that it uses, where they are
    not constant (rule 4 of `sim.world.fingerprint.types`).
 3. An iterator is what it says of itself when it is pickled: what it goes through, and how far it is.
-4. An exception is its type, arguments, cause, context and attributes. Its traceback is left out.
-5. What a class is derived from may be overridden there: only the type's own methods are asked.
+4. What a class is derived from may be overridden there: only the type's own methods are asked.
 """
 
 from __future__ import annotations
 
+import _random
+import _struct
 import _thread
 import collections
 import contextvars
@@ -28,11 +29,12 @@ import uuid
 import weakref
 from typing import TYPE_CHECKING, Any
 
+from sim.world.fingerprint.codes import names_of, text_of_code, used
 from sim.world.fingerprint.instances import write_unknown
 from sim.world.fingerprint.plain import Heads, head
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
 
     from sim.world.fingerprint.types import Handler
     from sim.world.fingerprint.walk import Walk
@@ -51,14 +53,6 @@ SKIP = frozenset(
     }
 )
 """Attributes that tell nothing."""
-
-
-def names_of(code: Any) -> Iterator[str]:
-    """The global names and attributes that a code object and those inside it use."""
-    yield from code.co_names
-    for constant in code.co_consts:
-        if type(constant) is python.CodeType:
-            yield from names_of(constant)
 
 
 # Containers.
@@ -148,15 +142,6 @@ def _memory(walk: Walk, value: Any) -> Iterable[Any]:
     return (value.tobytes(), value.format, tuple(value.shape))
 
 
-def _exception(_walk: Walk, value: BaseException) -> Iterable[Any]:
-    parts: list[Any] = [value.args, value.__cause__, value.__context__, value.__suppress_context__]
-    if isinstance(value, StopIteration):
-        parts.append(value.value)
-    if isinstance(value, OSError):
-        parts += (value.errno, value.strerror)
-    return parts
-
-
 # Functions.
 
 _FUNCTION, _CELL, _EMPTY_CELL = map(head, ("function", "cell", "empty cell"))
@@ -174,20 +159,6 @@ def _function(walk: Walk, value: Any) -> Iterable[Any]:
         value.__kwdefaults__,
         value.__dict__ or None,
     )
-
-
-def used(walk: Walk, names: tuple[str, ...], variables: dict[str, Any]) -> list[Any]:
-    """The module variables that a code object uses, where they are not constant, by the names that are in it."""
-    parts: list[Any] = []
-    for name in names:
-        if name not in variables:
-            continue
-        found = variables[name]
-        parts += (name, found)
-        if type(found) is python.ModuleType and not walk.types.is_constant(found.__name__):
-            inside = vars(found)
-            parts += (part for other in names if other in inside for part in (other, inside[other]))
-    return [len(parts), *parts] if names else parts
 
 
 def _cell(walk: Walk, value: Any) -> Iterable[Any]:
@@ -232,7 +203,7 @@ def _wrapped(_walk: Walk, value: Any) -> Iterable[Any]:
     return (type(value), getattr(value, "__func__", None) or value.__wrapped__)
 
 
-def _reduced(_walk: Walk, value: Any) -> Iterable[Any]:
+def write_reduced(_walk: Walk, value: Any) -> Iterable[Any]:
     """What pickles itself in full."""
     _, *parts = value.__reduce__()
     return (type(value), len(parts), *parts)
@@ -267,6 +238,11 @@ def _uuid(walk: Walk, value: uuid.UUID) -> Iterable[Any]:
     walk.write(_UUID)
     walk.write(walk.number(value.int))
     return ()
+
+
+def _local(_walk: Walk, value: Any) -> Iterable[Any]:
+    """What this thread has there; a world has one thread. A class derived from it may have code that is run when it is asked."""
+    return (type(value), value.__dict__)
 
 
 def _buffer(_walk: Walk, value: Any) -> Iterable[Any]:
@@ -309,19 +285,25 @@ HANDLERS: dict[type, Handler] = {
     io.BytesIO: _buffer,
     io.StringIO: _buffer,
     python.SimpleNamespace: _told("namespace", vars),
-    operator.itemgetter: _reduced,
-    operator.attrgetter: _reduced,
-    operator.methodcaller: _reduced,
+    operator.itemgetter: write_reduced,
+    operator.attrgetter: write_reduced,
+    operator.methodcaller: write_reduced,
     itertools.count: _repr,
-    enumerate: _reduced,
-    zip: _reduced,
-    map: _reduced,
-    filter: _reduced,
-    reversed: _reduced,
-    **dict.fromkeys(_ITERATORS, _reduced),
+    enumerate: write_reduced,
+    zip: write_reduced,
+    map: write_reduced,
+    filter: write_reduced,
+    reversed: write_reduced,
+    **dict.fromkeys(_ITERATORS, write_reduced),
     **dict.fromkeys(map(type, _VIEWS), _told("view", list)),
 }
 """By type."""
+
+EXACT: dict[type, Handler] = {
+    _struct.Struct: _parts("struct", "format"),
+    _thread._local: _local,
+}
+"""The same, of types that hide something in what is derived from them."""
 
 BASES: dict[type, Handler] = {
     **HANDLERS,
@@ -334,7 +316,7 @@ BASES: dict[type, Handler] = {
     bytes: _derived(bytes),
     int: _derived(int),
     float: _derived(float),
-    BaseException: _exception,
+    _random.Random: _told("random", _random.Random.getstate),
 }
 """By type, how what is derived from it in a class is written; that writes its own attributes, too."""
 
@@ -363,7 +345,7 @@ CONSTANTS: dict[type, Callable[[Any], str]] = {
         ),
         _repr_of,
     ),
-    python.CodeType: lambda value: f"code {value.co_filename}:{value.co_firstlineno}:{value.co_name}",
+    python.CodeType: text_of_code,
     contextvars.ContextVar: lambda value: f"variable {value.name}",
     type(sys.version_info): repr,
     type(vars(collections.namedtuple("_One", "one"))["one"]): lambda _: "tuple getter",

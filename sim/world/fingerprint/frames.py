@@ -6,11 +6,13 @@ Rules for this file:
    to in order: variables, cells, and the value stack, where the iterators of `for` loops and the exits of `with` blocks
    are. Python shows the stack to its garbage collector alone (`gc.get_referents`), in every version from 3.10 to 3.13.
    Behind the stack is the exception being handled, where "none" is sometimes None and sometimes nothing. So a None at
-   the end is left out; the depth of the stack at a position is always the same, so nothing is lost with it.
+   the end is left out; the depth of the stack at a position is always the same, so nothing is lost with it. (In 3.10 the
+   coroutine has that exception, and its frame has not.)
 2. Looking leaves nothing behind. Up to Python 3.12 `f_locals` makes a dictionary that the frame keeps, which would keep
-   alive what the frame's variables referred to: it is emptied again.
-3. Tasks and futures are what asyncio does with them: state, result, waiters in order, cancellation requests. The
-   default names of tasks are left out.
+   alive what the frame's variables referred to: it is emptied again, unless the program has it, too, from `locals()`.
+3. Tasks and futures are what asyncio does with them: state, result, waiters in order, cancellation requests and what they
+   say, the exception that a cancelled one keeps, whether somebody has asked for an exception, and the traceback that it will
+   be raised with. The default names of tasks are left out.
 4. `f_locals` is only read for which names are bound, and it is slow. A frame that awaits holds, at one position, as many
    values on its stack each time; so if every name was bound once, all are bound whenever there are as many referents.
    (The arguments of one call may await behind a bound method at one time and behind a plain function at another, and
@@ -24,6 +26,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import gc
+import inspect
 import operator
 import sys
 import types as python
@@ -31,7 +34,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from sim.world.fingerprint.builtin import used
+from sim.world.fingerprint.codes import used
+from sim.world.fingerprint.instances import write_unknown
 from sim.world.fingerprint.plain import Heads, head, label, plain
 
 if TYPE_CHECKING:
@@ -46,8 +50,12 @@ BEFORE_CODE = {(3, 11): 3, (3, 12): 2, (3, 13): 2}.get(sys.version_info[:2], 0)
 """How many referents of a coroutine nearly always come before its frame's code; 3.11 has it twice, first here."""
 SNAPSHOTS = sys.version_info < (3, 13)
 """Whether `f_locals` makes a dictionary that the frame keeps (rule 2)."""
+NOBODY_ELSE = 3
+"""References to that dictionary if the program has not asked for it: the frame's, a variable's here and an argument's."""
 DEAD = {asyncio.tasks._wait.__code__: "f"}  # type: ignore[attr-defined]
 """Variables that are left out, by code (rule 5). An adapter that knows of another puts it here when it is imported."""
+PLAIN = frozenset({type(None), bool, int, float, str, bytes})
+"""Types of which the text is Python's own."""
 TRANSPARENT = frozenset(
     {
         "_asyncio.FutureIter",
@@ -112,6 +120,7 @@ def _suspended(prefix: str) -> Handler:
                 del held[0]
             _strip(held)
             layout = _layout(walk, frame, len(held), names)
+            handled = next((r for r in gc.get_referents(value) if isinstance(r, BaseException)), None)
         walk.write(layout.text)
         if layout.dead is not None:
             held[layout.dead] = 0
@@ -142,14 +151,21 @@ def _is_one_of(value: Any, *others: Any) -> bool:
     return any(value is other for other in others)
 
 
-def _names(frame: Any) -> tuple[tuple[str, ...], Any]:
-    """Which names of a frame are bound, and the dictionary that the frame keeps of having been asked (rule 2)."""
+def variables(frame: Any) -> tuple[dict[str, Any], Any]:
+    """A frame's variables by name, and the dictionary that the frame keeps of having been asked (rule 2)."""
     local = frame.f_locals
-    names = tuple(local)
-    if not SNAPSHOTS or local is frame.f_globals:
-        return names, None
-    local.clear()
-    return names, local
+    found = dict(local)
+    if not SNAPSHOTS or not frame.f_code.co_flags & inspect.CO_OPTIMIZED:
+        return found, None
+    if sys.getrefcount(local) <= NOBODY_ELSE:
+        local.clear()
+    return found, local
+
+
+def _names(frame: Any) -> tuple[tuple[str, ...], Any]:
+    """Which names of a frame are bound, and the dictionary that it keeps."""
+    found, snapshot = variables(frame)
+    return tuple(found), snapshot
 
 
 def _layout(walk: Walk, frame: Any, holds: int, names: tuple[str, ...], *, awaits: bool = False) -> Layout:
@@ -187,6 +203,12 @@ def _future(walk: Walk, value: Any) -> list[Any]:
     parts = [state, value._asyncio_future_blocking, value._exception]
     if state == "FINISHED":
         parts.append(value._result)
+        if parts[2] is not None:
+            tracebacks = [r for r in gc.get_referents(value) if type(r) is python.TracebackType]
+            parts += (value._log_traceback, len(tracebacks), *tracebacks)
+    elif state == "CANCELLED":
+        kept = [r for r in gc.get_referents(value) if isinstance(r, BaseException)]
+        parts += (value._cancel_message, len(kept), *kept)
     callbacks = value._callbacks
     if callbacks:
         parts.append(len(callbacks))
@@ -203,6 +225,8 @@ def _task(walk: Walk, value: Any) -> list[Any]:
     name = value.get_name()
     default = name[:5] == "Task-" and name[5:].isdecimal()
     parts += (None if default else name, value._must_cancel, value._coro, value._fut_waiter)
+    if value._must_cancel:
+        parts.append(value._cancel_message)
     if sys.version_info >= (3, 11):
         parts.append(value.cancelling())
     if parts[0] == "PENDING":
@@ -228,6 +252,14 @@ def _context(walk: Walk, value: Any) -> Iterable[Any]:
     return parts
 
 
+def _token(walk: Walk, value: contextvars.Token[Any]) -> Iterable[Any]:
+    """What takes a variable back. Whether it has been used is only in its text, and in that its variable's default, too."""
+    if not all(type(default) in PLAIN for default in gc.get_referents(value.var)):
+        return write_unknown(walk, value)
+    context = next((r for r in gc.get_referents(value) if type(r) is contextvars.Context), None)
+    return (type(value), value.var, value.old_value, context, repr(value).startswith("<Token used"))
+
+
 HANDLERS: dict[type, Handler] = {
     python.CoroutineType: _suspended("cr_"),
     python.GeneratorType: _suspended("gi_"),
@@ -235,5 +267,6 @@ HANDLERS: dict[type, Handler] = {
     asyncio.Future: _future,
     asyncio.Task: _task,
     contextvars.Context: _context,
+    contextvars.Token: _token,
 }
 """By type."""

@@ -3,8 +3,9 @@
 Rules for this file:
 
 1. A class of Python's is written by what its instances hold: `__dict__` and slots, with the class's name.
-2. A type written in C is known here by name, or it hides something. Whether it does is told by its size: a type whose
-   instances are larger than their bases, slots and dictionaries explain has fields of its own.
+2. A type written in C is known by name (`builtin`, `exceptions`, `hints`, `frames`), or it hides something. Whether it
+   does is told by its size: a type whose instances are larger than their bases, slots and dictionaries explain has fields
+   of its own.
 3. What hides something is written by what was fed to it, where the subject says that its connection alone feeds it
    (parsers, compressors); otherwise as what was never seen before.
 4. Modules and classes are constant, except those of the application: their variables are written where a function
@@ -23,7 +24,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import attrs
 
-from sim.world.fingerprint import builtin, frames
+from sim.world.fingerprint import builtin, exceptions, frames, hints
+from sim.world.fingerprint.codes import names_of, text_of_code
 from sim.world.fingerprint.instances import instances, write_class, write_fed, write_frozen, write_unknown
 from sim.world.fingerprint.lasting import Lasting
 from sim.world.fingerprint.plain import Heads, label
@@ -40,8 +42,11 @@ Way: TypeAlias = "Callable[[Walk, Any], bytes | None]"
 """What stands for a value; None if it is an object."""
 
 _POINTER = 8
+_MANAGED_WEAKREF, _MANAGED_DICT = 1 << 3, 1 << 4
+"""Bits of `__flags__` in Python's header files; earlier Pythons leave them unset."""
 _NEVER = Heads(b"!")
-_ENGINE = frozenset({"sim", "models", "builtins", "__builtin__"})
+_ENGINE = frozenset({"sim", "models"})
+_BUILTINS = frozenset({"builtins", "__builtin__"})
 _LOGGING = ("logging.Logger", "logging.RootLogger", "logging.PlaceHolder", "logging.Manager")
 
 
@@ -55,12 +60,15 @@ class Knowledge:
         frozen: types, as `module.name`, whose instances do not change once they are made in a run, and are made alike in
             each (configuration). They are written as numbers alone.
         skip: attributes that tell nothing, as `module.class.attribute`.
+        pickled: types written in C, as `module.name`, that say when they are pickled all that they were made of, and whose
+            instances do not change. They are written as that.
     """
 
     constant: frozenset[str] = frozenset()
     fed: frozenset[str] = frozenset()
     frozen: frozenset[str] = frozenset()
     skip: frozenset[str] = frozenset()
+    pickled: frozenset[str] = frozenset()
 
 
 class Types:
@@ -79,9 +87,10 @@ class Types:
         constants: dict[type, Callable[[Any], str]],
     ) -> None:
         self._knowledge = knowledge
-        self._constant_packages = sys.stdlib_module_names | _ENGINE | knowledge.constant
-        self._bases = {**builtin.BASES, **frames.HANDLERS, **handlers}
-        self.handlers: dict[type, Handler] = {**builtin.HANDLERS, **frames.HANDLERS, **handlers, type: write_class}
+        self._constant_packages = sys.stdlib_module_names | _BUILTINS | _ENGINE | knowledge.constant
+        known = {**frames.HANDLERS, **exceptions.HANDLERS, **hints.HANDLERS, **handlers}
+        self._bases = {**builtin.BASES, **exceptions.BASES, **known}
+        self.handlers: dict[type, Handler] = {**builtin.HANDLERS, **builtin.EXACT, **known, type: write_class}
         self.ways: dict[type, Way | None] = _Ways(self._learn)
         """By each type that was met: what stands for its instances as values; None if they never are values."""
         self.ways.update(dict.fromkeys(self.handlers))
@@ -111,6 +120,10 @@ class Types:
     def is_constant(self, module: str | None) -> bool:
         """Rule 4: whether a module's variables need not be looked at."""
         return (module or "").partition(".")[0] in self._constant_packages
+
+    def is_engine(self, module: str | None) -> bool:
+        """Whether a module is one of the engine's, or of the models that stand for programs."""
+        return (module or "").partition(".")[0] in _ENGINE
 
     def _token_of_class(self, cls: type) -> bytes | None:
         """What stands for a class in every world; None if it has to be looked into."""
@@ -151,8 +164,8 @@ class Types:
         """A code object, what stands for it, and the global names in it that have to be looked at."""
         found = self.codes.get(id(code))
         if found is None:
-            names = () if self.is_constant(module) else tuple(dict.fromkeys(builtin.names_of(code)))
-            token = label(f"{code.co_filename}:{code.co_firstlineno}:{code.co_name}:{len(code.co_code)}")
+            names = () if self.is_constant(module) else tuple(dict.fromkeys(names_of(code)))
+            token = label(text_of_code(code))
             found = self.codes[id(code)] = (code, token, names)
         return found
 
@@ -179,6 +192,8 @@ class Types:
         names = {_full_name(c) for c in cls.__mro__}
         if names & self._knowledge.frozen:
             return write_frozen
+        if _full_name(cls) in self._knowledge.pickled:
+            return builtin.write_reduced
         if names & frames.TRANSPARENT:
             return frames.write_referents
         if names & self._knowledge.fed or names & builtin.FED:
@@ -223,11 +238,18 @@ def _full_name(cls: type) -> str:
 
 
 def _hides(cls: type) -> bool:
-    """Rule 2: whether a class adds fields of its own to those of its base."""
+    """Rule 2: whether a class adds fields of its own to those of its base.
+
+    A member of a type written in C may be a single byte, so it explains nothing; a slot of Python's is a pointer. From
+    Python 3.11 or 3.12 on, dictionaries and weak references are often kept in front of an object, and explain nothing either.
+    """
     base = cls.__base__
     if base is None:
         return False
-    own = vars(cls)
-    slots = sum(type(d) is python.MemberDescriptorType for d in own.values())
-    explained = slots + ("__dict__" in own) + ("__weakref__" in own)
-    return cls.__basicsize__ - base.__basicsize__ > explained * _POINTER or cls.__itemsize__ != base.__itemsize__
+    own, flags = vars(cls), cls.__flags__
+    slots = sum(type(d) is python.MemberDescriptorType for d in own.values()) if "__slots__" in own else 0
+    dictionary = "__dict__" in own and not flags & _MANAGED_DICT
+    weak = "__weakref__" in own and not flags & _MANAGED_WEAKREF
+    return cls.__basicsize__ - base.__basicsize__ > (slots + dictionary + weak) * _POINTER or (
+        cls.__itemsize__ != base.__itemsize__
+    )

@@ -25,6 +25,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from sim.world.agenda import Agenda
+from sim.world.boundary import Dispatcher
 from sim.world.choices import Choices
 from sim.world.clock import Clock
 from sim.world.description import Description
@@ -298,6 +299,8 @@ HANDLERS: dict[type, Handler] = {
     TickingLoop: _loop,
     Host: _host,
 }
-CONSTANTS: dict[type, Callable[[Any], str]] = dict.fromkeys(
-    (World, Trace, Choices, Agenda, Clock, Kernel, Entropy, SimSelector, Description), _nothing
-)
+CONSTANTS: dict[type, Callable[[Any], str]] = {
+    **dict.fromkeys((World, Trace, Choices, Agenda, Clock, Kernel, Entropy, SimSelector, Description), _nothing),
+    Dispatcher: lambda value: f"dispatcher {value.__module__}.{value.__qualname__}",
+}
+"""What is written as a value. What a dispatcher stands for (a clock, entropy) is the world's own, and is written there."""
