@@ -169,7 +169,6 @@ class WebSocketClient:
                 raise Refused(None)
         if self._status != SWITCHING_PROTOCOLS:
             raise Refused(self._status)
-        self.open = not self._over
 
     async def connect_over(self, http2: Http2Client, path: str = "/", headers: Iterable[tuple[str, str]] = ()) -> None:
         """Have a stream of an HTTP/2 connection as the connection (RFC 8441).
@@ -267,6 +266,7 @@ class WebSocketClient:
             self.subprotocol = answer.subprotocol
             self.compressed = any(isinstance(extension, PerMessageDeflate) for extension in answer.extensions)
             self._wire = Frames(ConnectionType.CLIENT, list(answer.extensions), answer.rest)
+            self.open = True
             self._take_all(self._wire)
 
     def _end(self) -> None:

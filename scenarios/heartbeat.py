@@ -53,7 +53,7 @@ def play(world: World, subject: Any, *, hours: float, every: float) -> None:
         websocket = WebSocketClient(host)
         try:
             await websocket.connect(server.address)
-        except Refused:
+        except (Refused, ConnectionError):
             return
         await websocket.receive(within=OUT_OF_STEP)
         await dotnet_heartbeat(websocket, beats=beats, halfway=now_and_then)

@@ -54,7 +54,7 @@ def play(world: World, subject: Any, *, clients: int, messages: int, pongs: bool
         websocket = WebSocketClient(host)
         try:
             await websocket.connect(server.address, over=connection)
-        except Refused:
+        except (Refused, ConnectionError):
             return
         letters: list[Event] = [*([ping(), pong()] if pongs else []), *(text(f"message {n}") for n in range(messages))]
         for letter in host.in_any_order(letters) if order == "any" else letters:

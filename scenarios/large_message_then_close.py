@@ -44,7 +44,7 @@ def play(world: World, subject: Any, *, size: int) -> None:
         websocket = WebSocketClient(host)
         try:
             await websocket.connect(server.address)
-        except Refused:
+        except (Refused, ConnectionError):
             return
         silent = True
         while True:

@@ -68,7 +68,7 @@ def play(world: World, subject: Any, *, receiving: str, patience: float) -> None
         websocket = WebSocketClient(host)
         try:
             await websocket.connect(server.address)
-        except Refused:
+        except (Refused, ConnectionError):
             return
         websocket.send_in_any_order(pong(), message)
         lost_patience = host.now + patience

@@ -36,7 +36,7 @@ def play(world: World, subject: Any, *, patience: float) -> None:
         websocket = WebSocketClient(host)
         try:
             await websocket.connect(server.address)
-        except Refused:
+        except (Refused, ConnectionError):
             return
         for message in (binary(b"one"), binary(b"two")):
             websocket.send_in_any_order(pong(), message)

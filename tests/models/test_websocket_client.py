@@ -447,3 +447,20 @@ def test_what_is_sent_halfway_is_the_callers():
     sent = [e for e in play("reference", websocket(echo), client).of(WsPong, WsText) if e.way == "sends"]
     assert [e.kind for e in sent] == ["ws.pong", "ws.text", "ws.pong", "ws.pong"]
     assert [e.time for e in sent] == [pytest.approx(t) for t in (1.0, 1.5, 2.0, 3.0)]
+
+
+def test_a_close_that_comes_together_with_101_closes():
+    async def server(connection, host):
+        wire, _ = await opening(connection)
+        connection.send(wire.send(ws.AcceptConnection()) + server_frame(8, b"\x03\xe9"))
+        await host.sleep(1.0)
+
+    async def client(host):
+        websocket_client = await client_of(host)
+        websocket_client.send(text("too late"))
+        await websocket_client.close()
+        return websocket_client.open, websocket_client.close_code
+
+    trace, result = against(server, client)
+    assert result == (False, 1001)
+    assert seen(trace)[2:] == [("Close", "gets", 1001), ("Close", "sends", 1001)]
