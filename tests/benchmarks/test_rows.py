@@ -74,7 +74,7 @@ SAMPLED = 5.0
 """CPU seconds for which worlds are sampled."""
 ORDERS_LEAST = 5.0
 """How many times as many orders a second as simloop, in the median of `RACES` blocks of seeds, is asserted; it was 5.7 to
-6.1.
+6.3.
 
 How many runs random draws need differs a lot by seed, around 644 on average (120 orders, coupon collector); the blocks
 are fixed, need 513, 710 and 694, and so flatter us a little. Clients are scripted here, the library's on simloop.

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import builtins
-import os
-import subprocess
 import sys
 import weakref
 from typing import TYPE_CHECKING, Any
@@ -15,6 +13,7 @@ import pytest
 from sim.world.fingerprint import Fingerprinter
 from sim.world.fingerprint.exceptions import fields
 
+from .seeds import said_under_each
 from .test_fingerprint import Thing, fingerprint, for_ever, holding
 from .worlds import a_world
 
@@ -423,17 +422,7 @@ for cls, name in FIELDS:
 
 
 def test_the_same_under_each_hash_seed() -> None:
-    said = {
-        subprocess.run(
-            [sys.executable, "-c", PROGRAM],
-            env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": "."},
-            check=True,
-            capture_output=True,
-            text=True,
-            timeout=120,
-        ).stdout
-        for seed in ("1", "2", "3")
-    }
+    said = said_under_each(PROGRAM)
     assert len(said) == 1
     (lines,) = said
     assert len(lines.split()) > 40

@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import collections.abc
 import contextvars
-import os
 import random
 import struct
-import subprocess
 import sys
 import threading
 import time
@@ -21,6 +19,7 @@ import pytest
 from sim.world.boundary import Dispatcher
 from sim.world.fingerprint import Fingerprinter, Knowledge
 
+from .seeds import said_under_each
 from .test_fingerprint import fingerprint, for_ever, holding
 
 if TYPE_CHECKING:
@@ -249,17 +248,7 @@ for make in (*SAME.values(), *DIFFERENT.values()):
 
 
 def test_the_same_under_each_hash_seed() -> None:
-    said = {
-        subprocess.run(
-            [sys.executable, "-c", PROGRAM],
-            env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": "."},
-            check=True,
-            capture_output=True,
-            text=True,
-            timeout=120,
-        ).stdout
-        for seed in ("1", "2", "3")
-    }
+    said = said_under_each(PROGRAM)
     assert len(said) == 1
     (lines,) = said
     assert len(lines.split()) > 40

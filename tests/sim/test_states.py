@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import subprocess
-import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,6 +12,7 @@ from sim import Settings, UsageError, Violation, always, eventually, sometimes
 from sim.search.explore import explore
 from sim.search.states import Visited
 from sim.world.fiber import Signal
+from tests.sim.seeds import said_under_each
 from tests.sim.toys import ADDRESS, Got, Noted, chattering, got, listening, picking, search, talker
 
 if TYPE_CHECKING:
@@ -314,15 +313,5 @@ print(report.states, report.runs, report.outcomes)
 
 
 def test_the_same_search_under_each_hash_seed() -> None:
-    said = {
-        subprocess.run(
-            [sys.executable, "-c", PROGRAM],
-            env={"PYTHONHASHSEED": seed, "PYTHONPATH": "."},
-            check=True,
-            capture_output=True,
-            text=True,
-            timeout=120,
-        ).stdout
-        for seed in ("1", "2", "3")
-    }
+    said = said_under_each(PROGRAM)
     assert len(said) == 1
