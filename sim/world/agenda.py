@@ -129,7 +129,10 @@ class Agenda:
 
     def heads(self) -> list[Lane]:
         """The lanes with something under way, oldest first."""
-        self.lanes = lanes = [lane for lane in self.lanes if lane.segments]
+        lanes = self.lanes
+        if len(lanes) == 1 and lanes[0].segments:
+            return lanes
+        self.lanes = lanes = [lane for lane in lanes if lane.segments]
         if len(lanes) > 1:
             lanes.sort(key=order)
         return lanes
@@ -238,7 +241,7 @@ class Agenda:
         world, now = self._world, self._clock.now
         if world.lookout is not None and world.phase != "setting the scene" and world.lookout(world):
             raise Known
-        heads = self.heads() if len(self.lanes) != 1 or not self.lanes[0].segments else self.lanes
+        heads = self.heads()
         if len(heads) == 1 and timer == INFINITY and self._striker is None and world.watch is None:  # as below, sooner
             item = heads[0].segments[0]
             if item.earliest <= now <= item.latest:

@@ -189,15 +189,14 @@ def _rewrite(table: dict[int, tuple[Any, Any]]) -> None:
 
 def _rewrite_deeper(module_name: str, namespace: dict[str, Any], table: dict[int, tuple[Any, Any]]) -> None:
     """The same in the defaults of a module's functions, and in its classes."""
-    function = types.FunctionType
     for thing in list(namespace.values()):
-        if type(thing) is function:
-            if (thing.__defaults__ or thing.__kwdefaults__) and thing.__module__ == module_name:
+        if type(thing) is types.FunctionType:
+            if thing.__module__ == module_name:
                 _rewrite_defaults(thing, table)
         elif isinstance(thing, type) and thing.__module__ == module_name:
             for name, value in list(vars(thing).items()):
                 held = value.__func__ if type(value) is staticmethod else value
-                if type(held) is function and (held.__defaults__ or held.__kwdefaults__):
+                if type(held) is types.FunctionType:
                     _rewrite_defaults(held, table)
                 entry = table.get(id(held))
                 if entry is not None and entry[0] is held and thing.__flags__ & _HEAP_TYPE:
@@ -209,8 +208,8 @@ _HEAP_TYPE = 1 << 9
 
 
 def _rewrite_defaults(function: types.FunctionType, table: dict[int, tuple[Any, Any]]) -> None:
-    if not table.keys().isdisjoint(map(id, function.__defaults__ or ())):
-        function.__defaults__ = tuple(_swapped(d, table) for d in function.__defaults__ or ())
+    if function.__defaults__ is not None and any(id(d) in table for d in function.__defaults__):
+        function.__defaults__ = tuple(_swapped(d, table) for d in function.__defaults__)
     keywords = function.__kwdefaults__
     if keywords is not None:
         for name, value in keywords.items():

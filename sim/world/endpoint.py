@@ -276,12 +276,13 @@ class Endpoint:
     def _arrive(self, segment: Segment) -> None:
         flag = segment.flag
         if flag is DATA and not (self.reset or self.closed or self.read_shut):
-            if not (self.unread or self.eof or self.error):
-                self.kernel.wakes += 1
-                self.woken = self.kernel.wakes
+            was_ready = bool(self.unread or self.eof or self.error)
             self.receive_buffer.append(segment.data)
             self.unread += len(segment.data)
-            self.watcher()
+            if was_ready:
+                self.watcher()
+            else:
+                self.wake()
             return
         was_ready = self.readable
         if flag is SYN:

@@ -101,6 +101,11 @@ class Running:
         if world.failed is not None:
             raise world.failed
 
+    def _met(self, condition: Callable[[], bool]) -> bool:
+        """Rule 3."""
+        waiting = self._waiting
+        return (waiting is None or waiting.done) and condition()
+
     def _scripts_done(self) -> bool:
         self._waiting = next((f for f in self._world.fibers if not (f.done or f.daemon)), None)
         return self._waiting is None
@@ -155,11 +160,11 @@ class Running:
             agenda.show()
             if world.failed is not None:
                 raise world.failed
-            if condition():
+            if self._met(condition):
                 return True
             if not agenda.advance(limit):
                 return False
-            if condition():
+            if self._met(condition):
                 return True
 
     def _let_one_run(self, process: Process, condition: Callable[[], bool], limit: float, leap: bool) -> None:
@@ -203,19 +208,16 @@ class Running:
                 agenda.show()
             if world.failed is not None:
                 raise world.failed
-            waiting = self._waiting
-            if (waiting is None or waiting.done) and self._condition():
+            if self._met(self._condition):
                 self._end = True
             elif not agenda.advance(self._limit, timers=process.loop.idle_until < INFINITY):
                 self._end = False
-            elif (waiting is None or waiting.done) and self._condition():
+            elif self._met(self._condition):
                 self._end = True
             elif process.exited or process.parked is not None or len(world.processes) != 1:
                 self._end = None
             else:
-                if agenda.lanes:
-                    agenda.leap_limit = 0.0
-                elif self._leap:
+                if self._leap and not agenda.lanes:  # while something is under way, no loop leaps
                     agenda.allow_leaps(self._limit)
                 process.turning = True
                 return True
