@@ -186,7 +186,7 @@ def in_one_go(
     started = shown = time.perf_counter()
     seconds = earlier
     if kept is not None:
-        kept.begin(Court(runner, question), states)
+        kept.begin(Court(runner, question), states, part)
     with runner.session(), Watchdog():
         runs = policy.runs(play)
         while not policy.complete and not (question.stop_early and part.found):

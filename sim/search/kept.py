@@ -65,12 +65,13 @@ class Kept:
             isolation.resume(state["isolation"])
         return Part.from_json(state["part"]), float(state["seconds"])
 
-    def begin(self, court: Court, states: States | None) -> None:
+    def begin(self, court: Court, states: States | None, part: Part) -> None:
         """Before the first run: see whether what the snapshot knows is true here, too.
 
         Args:
             court: of the search.
             states: those that it sees, if it tells them apart.
+            part: what `resume` said was found.
 
         Raises:
             Divergence: a run that it holds comes otherwise: it depends on the seed of Python's hashes.
@@ -79,9 +80,8 @@ class Kept:
         self._court, self._states = court, states
         if self.snapshot is not None:
             self._witnesses = Witnesses(map(Witness.from_json, self.snapshot["witnesses"]))
-            found = discoveries(Part.from_json(self.snapshot["part"]))
             with court.session():
-                error = court.hear((*self._witnesses, *found), self.file)
+                error = court.hear((*self._witnesses, *discoveries(part)), self.file)
             if error is not None:
                 raise error
 

@@ -37,7 +37,7 @@ from sim.search.kept import Kept
 from sim.search.pool import Pool, default_workers, died, worker_pool, workers_of
 from sim.search.question import Question
 from sim.search.spread import Search, runner_of
-from sim.search.unit import Bench, Done, Unit, Whole, portable
+from sim.search.unit import Done, Unit, Whole, portable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -283,7 +283,7 @@ class _Spread:
         for search in searches.values():
             unit = search.hearing(file)
             if unit is not None:
-                with contextlib.closing(Bench(None if search.elsewhere else search.runner)) as bench:
+                with search.bench() as bench:
                     try:
                         bench.do(unit)
                     except SimError as exc:
@@ -293,7 +293,7 @@ class _Spread:
         """Do the units in this process: all, or those of about so many seconds."""
         for number, search in searches.items():
             before = search.seconds
-            with contextlib.closing(Bench(None if search.elsewhere else search.runner)) as bench:
+            with search.bench() as bench:
                 while seconds is None or search.seconds - before < seconds:
                     unit = search.take(1, UNIT_SECONDS)
                     self._look(number, search)

@@ -28,6 +28,7 @@ the next level, as one search in one process has.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from bisect import bisect_right, insort
 from typing import TYPE_CHECKING
@@ -42,7 +43,7 @@ from sim.search.frontier import Frontier
 from sim.search.part import Part
 from sim.search.question import ONLY_WHEN_TO_STOP
 from sim.search.shrink import shrink_all
-from sim.search.unit import Done, Unit, portable
+from sim.search.unit import Bench, Done, Unit, portable
 from sim.search.witness import Witnesses, discoveries
 from sim.world.watchdog import Watchdog
 
@@ -179,6 +180,10 @@ class Search:
         return Unit(
             self._name, self._subject, self._settings, self._versions, below, runs, seconds, witnesses, self._file
         )
+
+    def bench(self) -> contextlib.closing[Bench]:
+        """Where its units are done in this process."""
+        return contextlib.closing(Bench(None if self.elsewhere else self.runner))
 
     def hearing(self, file: str) -> Unit | None:
         """A unit that explores nothing, and hears whatever witnesses there are; None: there are none.
