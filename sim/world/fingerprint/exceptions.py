@@ -23,7 +23,8 @@ import types as python
 from typing import TYPE_CHECKING, Any
 
 from sim.world.fingerprint.frames import variables
-from sim.world.fingerprint.plain import ABSENT, head, label, plain
+from sim.world.fingerprint.instances import each_of
+from sim.world.fingerprint.plain import head, label, plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -57,19 +58,10 @@ def _exception(_walk: Walk, value: BaseException) -> list[Any]:
     return parts
 
 
-def _with_fields(getters: list[Callable[[Any], Any]]) -> Handler:
+def _with_fields(kept: list[Any]) -> Handler:
     """An exception of a type that keeps something in C (rule 1)."""
-
-    def write(walk: Walk, value: Any) -> Iterable[Any]:
-        parts = _exception(walk, value)
-        for get in getters:
-            try:
-                parts.append(get(value))
-            except AttributeError:
-                parts.append(ABSENT)
-        return parts
-
-    return write
+    each = each_of(kept)
+    return lambda walk, value: _exception(walk, value) + each(value)
 
 
 def _bases() -> dict[type, Handler]:
@@ -79,7 +71,7 @@ def _bases() -> dict[type, Handler]:
         if isinstance(cls, type) and issubclass(cls, BaseException) and cls is not BaseException:
             kept = fields(cls)
             if kept:
-                found[cls] = _with_fields([descriptor.__get__ for descriptor in kept])
+                found[cls] = _with_fields(kept)
     return found
 
 

@@ -110,17 +110,7 @@ def _getter(cls: type, slots: tuple[Any, ...]) -> Callable[[Any], Iterable[Any]]
     """What reads slots. It is in C, if none is unset, and if reading an attribute calls nothing but its descriptor."""
     if not slots:
         return lambda _: ()
-    getters = [slot.__get__ for slot in slots]
-
-    def each(value: Any) -> list[Any]:
-        found = []
-        for get in getters:
-            try:
-                found.append(get(value))
-            except AttributeError:
-                found.append(ABSENT)
-        return found
-
+    each = each_of(slots)
     names = [slot.__name__ for slot in slots]
     asked = _found(cls, "__getattr__") is not None or _found(cls, "__getattribute__") is not _found(
         object, "__getattribute__"
@@ -136,6 +126,22 @@ def _getter(cls: type, slots: tuple[Any, ...]) -> Callable[[Any], Iterable[Any]]
             return each(value)
 
     return at_once
+
+
+def each_of(descriptors: Iterable[Any]) -> Callable[[Any], list[Any]]:
+    """What asks descriptors one by one, of which some may have nothing to say."""
+    getters = [descriptor.__get__ for descriptor in descriptors]
+
+    def each(value: Any) -> list[Any]:
+        found = []
+        for get in getters:
+            try:
+                found.append(get(value))
+            except AttributeError:
+                found.append(ABSENT)
+        return found
+
+    return each
 
 
 def _found(cls: type, name: str) -> Any:
