@@ -5,9 +5,6 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-import os
-import subprocess
-import sys
 
 import pytest
 
@@ -17,6 +14,7 @@ from sim.search.both import reduced
 from sim.search.deepening import Deepening
 from sim.search.question import Question
 from sim.search.runner import Runner
+from tests.sim.seeds import said_under
 
 SERVERS = (*COMBINATIONS, "hypercorn", "granian==1.4.1", "reference")
 WAYS = 5
@@ -42,25 +40,10 @@ def digests(server: str, times: int = 1) -> list[str]:
     return found
 
 
-def in_processes(code: str, *seeds: str, arguments: tuple[str, ...] = ()) -> list[str]:
-    """What other processes say, each with a hash seed of its own."""
-    return [
-        subprocess.run(
-            [sys.executable, "-c", code, *arguments],
-            env={**os.environ, "PYTHONHASHSEED": seed},
-            capture_output=True,
-            text=True,
-            timeout=240,
-            check=True,
-        ).stdout
-        for seed in seeds
-    ]
-
-
 @pytest.fixture(scope="module")
 def elsewhere():
     """What three other processes make of the same schedules, each with a hash seed of its own."""
-    return in_processes(PLAY, "0", "1", "4711")
+    return said_under(("0", "1", "4711"), PLAY)
 
 
 @pytest.mark.filterwarnings("ignore:remove second argument of ws_handler:DeprecationWarning")
@@ -103,7 +86,7 @@ def states(scenario: str, server: str) -> str:
 
 @pytest.mark.filterwarnings("ignore:remove second argument of ws_handler:DeprecationWarning")
 def test_states_in_processes_with_different_hash_seeds():
-    said = in_processes(SEARCH, "1", "5")
+    said = said_under(("1", "5"), SEARCH)
     here = [states(*asked) for asked in STATES]
     for output in said:
         assert [asked for asked, one, two in zip(STATES, json.loads(output), here, strict=True) if one != two] == []
@@ -137,7 +120,7 @@ def stack_digests(server: str, params: dict[str, object], certificate: str, time
 
 
 def test_tls_and_http2_in_three_processes_with_different_hash_seeds(paper):
-    outputs = set(in_processes(PLAY_STACK, "0", "1", "4711", arguments=(paper.in_one,)))
+    outputs = set(said_under(("0", "1", "4711"), PLAY_STACK, paper.in_one))
     assert len(outputs) == 1
     here = [stack_digests(server, params, paper.in_one) for server, params in STACK]
     assert json.loads(outputs.pop()) == here

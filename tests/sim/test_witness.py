@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 UVICORN = "uvicorn[h11,wsproto]"
 APPLICATIONS = """
+    from scenarios.applications import take_part
+
     async def held(websocket):
         order = list({"alpha", "beta", "gamma", "delta", "epsilon"})
         await echo(websocket)
@@ -39,10 +41,7 @@ APPLICATIONS = """
     def application(name):
         async def app(scope, receive, send):
             if scope["type"] == "lifespan":
-                await receive()
-                await send({"type": "lifespan.startup.complete"})
-                await receive()
-                await send({"type": "lifespan.shutdown.complete"})
+                await take_part(receive, send)
             else:
                 await receive()
                 await send({"type": "websocket.accept"})
