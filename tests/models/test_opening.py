@@ -19,7 +19,7 @@ TOKENS = st.text("abcxyz0189-._", min_size=1, max_size=6)
 HEADERS = st.lists(st.tuples(TOKENS.map(lambda t: b"x-" + t.encode()), TOKENS.map(str.encode)), max_size=3)
 QUESTIONS = st.fixed_dictionaries(
     {
-        "host": TOKENS.map(lambda t: f"a{t.strip('-.')}z:80".replace("..", ".")),
+        "host": st.from_regex(r"[a-z][a-z0-9]{0,5}(\.[a-z0-9]{1,5}){0,2}:80", fullmatch=True),
         "target": TOKENS.map(lambda t: f"/{t}?{t}"),
         "headers": HEADERS,
         "subprotocols": st.lists(TOKENS, max_size=2, unique=True),
